@@ -1,0 +1,3 @@
+//! The `barque` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Dockerfile text to typed, located syntax; heredocs; expansion; ignore files; lint. No I/O.

@@ -1,0 +1,1 @@
+//! The vocabulary of container images: digests, references, platforms, manifests, configs. Values, no I/O.

@@ -1,0 +1,1 @@
+//! A process in a root filesystem: spec, start, supervise. Knows no images.

@@ -1,0 +1,1 @@
+//! The image store: one folder with blobs, layers, names, leases and records.

@@ -1,0 +1,5 @@
+//! What the kernel offers, safe and free of policy. The only crate that may hold unsafe code.
+//!
+//! One kernel facility a module.
+
+pub mod fs;
