@@ -1,0 +1,136 @@
+//! Platforms (image-spec, image-index.md, "platform"), in Docker's notation `os/arch[/variant]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What an image runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// The CPU architecture, with Go's name: `amd64`, `arm64`.
+    pub architecture: String,
+    /// The operating system, with Go's name: `linux`.
+    pub os: String,
+    /// The version of the operating system; Windows images have one.
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub os_version: Option<String>,
+    /// Mandatory features of the operating system.
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    /// The variant of the CPU: `v7`, `v8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// Why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform: expected `os/arch` or `os/arch/variant`, like `linux/arm64`")]
+pub struct PlatformError(String);
+
+impl Platform {
+    /// The platform of this program.
+    #[must_use]
+    pub fn host() -> Self {
+        Self::normal(std::env::consts::OS, std::env::consts::ARCH, None)
+    }
+
+    /// With the names that other notations use (`x86_64`, `aarch64`, `armhf`) replaced by Go's.
+    #[must_use]
+    pub fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = os.to_ascii_lowercase();
+        let architecture = architecture.to_ascii_lowercase();
+        let variant = variant
+            .map(str::to_ascii_lowercase)
+            .filter(|v| !v.is_empty());
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64" | "amd64", other) => ("amd64", other),
+            ("i386" | "i686" | "x86" | "386", _) => ("386", None),
+            ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64", None),
+            ("aarch64" | "arm64", other) => ("arm64", other),
+            ("armhf", _) => ("arm", Some("v7")),
+            ("armel", _) => ("arm", Some("v6")),
+            ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            (other, variant) => (other, variant),
+        };
+        let os = if os == "macos" {
+            "darwin".to_owned()
+        } else {
+            os
+        };
+        Self {
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+            os,
+            os_version: None,
+            os_features: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant
+            .iter()
+            .try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let wrong = || PlatformError(text.chars().take(140).collect());
+        let part = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 64
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(|p| part(p)) {
+            return Err(wrong());
+        }
+        match parts[..] {
+            [os, architecture] => Ok(Self::normal(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::normal(os, architecture, Some(variant))),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised_as_docker_does() {
+        for (given, wanted) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/ARM64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("linux/amd64/v2", "linux/amd64/v2"),
+            ("linux/i686", "linux/386"),
+        ] {
+            assert_eq!(given.parse::<Platform>().unwrap().to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_platform() {
+        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+}
