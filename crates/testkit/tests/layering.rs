@@ -1,0 +1,153 @@
+//! Crates depend one way only. This test reads `cargo metadata` and holds the table.
+//!
+//! A crate that is not in [`TABLE`] fails, and so does an edge that is not in it: add both in the
+//! change that needs them, with the reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crate, the crates of this workspace it may depend on.
+const TABLE: &[(&str, &[&str])] = &[
+    ("oci", &[]),
+    ("sys", &[]),
+    ("dockerfile", &[]),
+    ("layer", &["oci", "sys"]),
+    ("distribution", &["oci"]),
+    ("store", &["oci", "sys", "layer"]),
+    ("runtime", &["oci", "sys"]),
+    // `sys` beyond the architecture's short list: the context is read with `sys::fs`, whose errors
+    // name verb and path. Everything above `sys` may use it for that reason.
+    (
+        "build",
+        &["oci", "sys", "dockerfile", "layer", "store", "runtime"],
+    ),
+    (
+        "engine",
+        &[
+            "oci",
+            "sys",
+            "dockerfile",
+            "layer",
+            "distribution",
+            "store",
+            "runtime",
+            "build",
+        ],
+    ),
+    ("cli", &["engine", "oci"]),
+    ("testkit", &["oci", "layer", "distribution", "store"]),
+];
+
+/// Outside crates that have one home: what they bring (unsafe code, a database, threads of their
+/// own) is that crate's business and nobody else's.
+const HOMES: &[(&str, &[&str])] = &[
+    ("libc", &["sys"]),
+    ("libcontainer", &["runtime"]),
+    ("rusqlite", &["store"]),
+    ("tokio", &["distribution", "engine"]),
+    ("clap", &["cli"]),
+];
+
+/// The only crate that others may use in their tests alone.
+const TEST_SUPPORT: &str = "testkit";
+
+struct Edge {
+    from: String,
+    to: String,
+    dev: bool,
+}
+
+fn edges() -> (BTreeSet<String>, Vec<Edge>) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata starts");
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+
+    let mut crates = BTreeSet::new();
+    let mut edges = Vec::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let from = package["name"].as_str().expect("a name").to_owned();
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            edges.push(Edge {
+                from: from.clone(),
+                to: dependency["name"].as_str().expect("a name").to_owned(),
+                dev: dependency["kind"] == "dev",
+            });
+        }
+        crates.insert(from);
+    }
+    (crates, edges)
+}
+
+#[test]
+fn crates_depend_one_way_only() {
+    let table: BTreeMap<_, _> = TABLE.iter().copied().collect();
+    let (crates, edges) = edges();
+
+    let mut wrong = Vec::new();
+    for name in &crates {
+        if !table.contains_key(name.as_str()) {
+            wrong.push(format!("crate `{name}` is not in the table"));
+        }
+    }
+    for Edge { from, to, dev } in &edges {
+        let allowed = table.get(from.as_str()).copied().unwrap_or_default();
+        if !crates.contains(to) || allowed.contains(&to.as_str()) {
+            continue;
+        }
+        match (to == TEST_SUPPORT, dev) {
+            (true, true) => {}
+            (true, false) => wrong.push(format!("`{from}` depends on `{to}` outside its tests")),
+            (false, _) => wrong.push(format!("`{from}` may not depend on `{to}`")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn outside_crates_stay_in_their_home() {
+    let homes: BTreeMap<_, _> = HOMES.iter().copied().collect();
+    let (_, edges) = edges();
+    let wrong: Vec<String> = edges
+        .iter()
+        .filter(|edge| !edge.dev)
+        .filter(|edge| {
+            homes
+                .get(edge.to.as_str())
+                .is_some_and(|home| !home.contains(&edge.from.as_str()))
+        })
+        .map(|edge| format!("`{}` may not depend on `{}`", edge.from, edge.to))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The table itself goes one way: each row names only rows above it.
+#[test]
+fn the_table_has_no_circle() {
+    let mut above = BTreeSet::new();
+    for (name, allowed) in TABLE {
+        for other in *allowed {
+            assert!(
+                above.contains(other),
+                "`{name}` stands above `{other}` in the table"
+            );
+        }
+        above.insert(*name);
+    }
+}

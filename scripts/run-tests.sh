@@ -1,0 +1,23 @@
+#!/bin/bash
+# Runs the whole suite and shows one line a test, what was skipped, and all there is about failures.
+# usage: scripts/run-tests.sh [FILTER]    (leaves target/tests.log)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+log=target/tests.log
+
+status=0
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --no-tests pass --no-fail-fast --color never --success-output final ${1:+"$1"} \
+        >"$log" 2>&1 || status=$?
+    cargo test -q --workspace --doc ${1:+"$1"} >>"$log" 2>&1 || status=$?
+else
+    cargo test --workspace --no-fail-fast ${1:+"$1"} -- --nocapture >"$log" 2>&1 || status=$?
+fi
+
+if [ "$status" != 0 ]; then
+    cat "$log"
+    fail "tests failed"
+fi
+scripts/skipped.sh "$log"
+grep -E '^ +Summary|^test result: .* [1-9][0-9]* passed' "$log"
