@@ -29,7 +29,11 @@ impl Error {
     /// An error for operations that this module does not wrap.
     #[must_use]
     pub fn new(verb: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self { verb, path: path.into(), source }
+        Self {
+            verb,
+            path: path.into(),
+            source,
+        }
     }
 }
 

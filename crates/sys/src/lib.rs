@@ -2,4 +2,9 @@
 //!
 //! One kernel facility a module.
 
+pub mod copy;
 pub mod fs;
+pub mod lock;
+pub mod root;
+pub mod sync;
+pub mod xattr;
