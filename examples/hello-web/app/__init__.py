@@ -1,1 +1,0 @@
-"""A page that says what serves it."""
