@@ -1,0 +1,341 @@
+//! Processes: handles that cannot hit a stranger, waiting, signals, and starting ourselves again.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, WaitOptions};
+
+use crate::fs::{Context, Result};
+use crate::mount::{self, Attributes};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+/// A handle on one process (pidfd): a signal sent through it reaches this process or none.
+#[derive(Debug)]
+pub struct Handle {
+    fd: OwnedFd,
+    pid: Pid,
+}
+
+impl Handle {
+    /// Takes a handle on a process by number.
+    ///
+    /// The number may have passed to a stranger meanwhile: unless it is an unreaped child of the caller, compare
+    /// [`start_time`] with what was recorded *after* taking the handle.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            fd: rustix::process::pidfd_open(pid, PidfdFlags::empty())?,
+            pid,
+        })
+    }
+
+    /// Takes a received pidfd.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd, pid: Pid) -> Self {
+        Self { fd, pid }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Sends a signal by number.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone (`NotFound`), the number is no signal (`InvalidInput`), or the privilege is missing.
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        // SAFETY: a plain system call on a live descriptor; a null `info` and no flags are allowed.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                number,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        match result {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ESRCH) => {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Waits until the process has ended, at most `timeout`; false if it still runs. Any process, not only a child.
+    ///
+    /// # Errors
+    ///
+    /// Polling failed.
+    pub fn wait_end(&self, timeout: Option<std::time::Duration>) -> io::Result<bool> {
+        let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+        loop {
+            let mut fds = [rustix::event::PollFd::new(
+                &self.fd,
+                rustix::event::PollFlags::IN,
+            )];
+            let left = deadline.map(|deadline| {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                rustix::event::Timespec {
+                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                    tv_nsec: left.subsec_nanos().into(),
+                }
+            });
+            match rustix::event::poll(&mut fds, left.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Waits for a child of ours and takes its end; `None` if it still runs and `block` is false.
+    ///
+    /// # Errors
+    ///
+    /// It is no child of ours.
+    pub fn reap(&self, block: bool) -> io::Result<Option<Ended>> {
+        let mut options = WaitIdOptions::EXITED;
+        options.set(WaitIdOptions::NOHANG, !block);
+        // Children made with `CLONE_PARENT` by a child may come without a signal at their end; `__WALL` sees them.
+        let options = WaitIdOptions::from_bits_retain(options.bits() | WALL);
+        loop {
+            match rustix::process::waitid(rustix::process::WaitId::PidFd(self.fd.as_fd()), options)
+            {
+                Ok(None) => return Ok(None),
+                Ok(Some(status)) => {
+                    return Ok(Some(
+                        match (status.exit_status(), status.terminating_signal()) {
+                            (Some(code), _) => Ended::Code(code),
+                            (None, Some(signal)) => Ended::Signal(signal),
+                            (None, None) => Ended::Code(0),
+                        },
+                    ));
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "a bit mask that the C headers type as signed"
+)]
+const WALL: u32 = libc::__WALL as u32;
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Waits for any child and takes its end; `None` when there is no child at all.
+///
+/// # Errors
+///
+/// Waiting failed.
+pub fn reap_any() -> io::Result<Option<(i32, Ended)>> {
+    let options = WaitOptions::from_bits_retain(WALL);
+    loop {
+        match rustix::process::wait(options) {
+            Ok(Some((pid, status))) => {
+                let pid = pid.as_raw_nonzero().get();
+                match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => return Ok(Some((pid, Ended::Code(code)))),
+                    (None, Some(signal)) => return Ok(Some((pid, Ended::Signal(signal)))),
+                    (None, None) => {}
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot: together with the number it names one process for ever.
+///
+/// # Errors
+///
+/// There is no such process.
+pub fn start_time(pid: i32) -> Result<u64> {
+    let path = PathBuf::from(format!("/proc/{pid}/stat"));
+    let text = crate::fs::read(&path)?;
+    // The name in parentheses may hold anything, so the fields are counted from its end: the 20th after it.
+    let after_name = text
+        .iter()
+        .rposition(|byte| *byte == b')')
+        .map_or(&[][..], |end| &text[end + 1..]);
+    let field = after_name
+        .split(|byte| *byte == b' ')
+        .filter(|field| !field.is_empty())
+        .nth(19);
+    let number = field
+        .and_then(|field| std::str::from_utf8(field).ok())
+        .and_then(|field| field.parse().ok());
+    number
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        .context("read", &path)
+}
+
+/// Asks the kernel to send this process a signal when the thread that started it ends.
+///
+/// # Errors
+///
+/// Never on Linux.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+/// Takes in orphaned descendants, so that they can be waited for.
+///
+/// # Errors
+///
+/// Never on Linux.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Pid::from_raw(1))?)
+}
+
+/// A command that starts this very program again, with `name` as its first argument (`argv[0]`).
+///
+/// The program is run from a read-only view of its file that is attached nowhere. A process in a container that
+/// gets hold of it through `/proc/PID/exe` cannot write to the program on the host through that view, not even as root
+/// and not after it has ended. Without the privilege to make such a view, the program is run from a sealed copy in memory.
+///
+/// # Errors
+///
+/// Neither way works.
+pub fn command_of_self(name: &OsStr) -> Result<(Command, OwnedFd)> {
+    use std::os::unix::process::CommandExt;
+    let exe = Path::new("/proc/self/exe");
+    let view = match mount::bind(exe, false)
+        .and_then(|view| view.restrict(Attributes::READONLY, false).map(|()| view))
+    {
+        Ok(view) => OwnedFd::from(view),
+        Err(_) => sealed_copy(exe)?,
+    };
+    let mut command = Command::new(crate::root::magic(&view));
+    command.arg0(name);
+    Ok((command, view))
+}
+
+fn sealed_copy(path: &Path) -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let from = crate::fs::open(path)?;
+    let length = from.metadata().context("stat", path)?.len();
+    let memory =
+        rustix::fs::memfd_create("program", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .context("make a copy in memory of", path)?;
+    let mut memory = File::from(memory);
+    crate::copy::range(&from, 0, &mut memory, length).context("make a copy in memory of", path)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&memory, seals).context("seal the copy in memory of", path)?;
+    Ok(memory.into())
+}
+
+/// Takes ownership of a descriptor that this process was started with; `None` if it is not open.
+///
+/// # Safety by convention
+///
+/// Call it once a number, first thing in `main`, before anything else could have opened that number.
+#[must_use]
+pub fn inherited_fd(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: `F_GETFD` only asks about the number.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the number is open, and by the rule above nobody else in this process owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok();
+    Some(fd)
+}
+
+/// Marks every descriptor from `first` on to be closed when another program is started.
+///
+/// # Errors
+///
+/// The kernel has no `close_range` with that flag (before 5.11).
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: this sets a flag on descriptors and closes none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_waits_signals_and_reaps() {
+        let child = Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let handle = Handle::open(pid).unwrap();
+        assert!(!handle.wait_end(Some(std::time::Duration::ZERO)).unwrap());
+        assert_eq!(handle.reap(false).unwrap(), None);
+        assert!(start_time(pid).unwrap() >= start_time(std::process::id().cast_signed()).unwrap());
+        assert_eq!(
+            handle.signal(999).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        handle.signal(libc::SIGTERM).unwrap();
+        assert!(handle.wait_end(None).unwrap());
+        assert_eq!(
+            handle.reap(true).unwrap(),
+            Some(Ended::Signal(libc::SIGTERM))
+        );
+        assert_eq!(
+            handle.signal(0).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn a_sealed_copy_runs_and_cannot_be_written() {
+        let copy = sealed_copy(Path::new("/bin/true")).unwrap();
+        assert!(
+            Command::new(crate::root::magic(&copy))
+                .status()
+                .unwrap()
+                .success()
+        );
+        rustix::io::write(&copy, b"x").unwrap_err();
+    }
+}
