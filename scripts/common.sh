@@ -25,23 +25,26 @@ missing_packages() {
 # Installs what is missing of the named lists; an ordinary user is told instead.
 # usage: need_packages LIST...
 need_packages() {
-    local list missing
+    local list missing=()
     for list in "$@"; do
         # shellcheck disable=SC2046
-        missing+=" $(missing_packages $(package_list "$list") | xargs)"
+        mapfile -t -O "${#missing[@]}" missing < <(missing_packages $(package_list "$list"))
     done
-    missing=$(xargs <<<"$missing")
-    [ -n "$missing" ] || return 0
-    command -v apt-get >/dev/null || fail "this machine has no apt-get; install the equivalents of: $missing"
+    install_packages "${missing[@]}"
+}
+
+install_packages() {
+    [ $# -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "this machine has no apt-get; install the equivalents of: $*"
     if ! is_root; then
-        note "not installed, and an ordinary user cannot install it: $missing"
-        note "(as root: apt-get install $missing)"
+        note "not installed, and an ordinary user cannot install it: $*"
+        note "(as root: apt-get install $*)"
         return 1
     fi
-    note "installing: $missing"
-    # shellcheck disable=SC2086
-    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing; } \
-        >target/apt.log 2>&1 || { tail -n 20 target/apt.log; fail "apt-get could not install: $missing"; }
+    note "installing: $*"
+    mkdir -p target
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"; } \
+        >target/apt.log 2>&1 || { tail -n 20 target/apt.log; fail "apt-get could not install: $*"; }
 }
 
 need_cargo() {

@@ -9,7 +9,7 @@ shift
 
 user=barque-test-$$
 useradd --create-home --home-dir "/tmp/$user" "$user"
-usermod --add-subuids 700000-765535 --add-subgids 700000-765535 "$user"
+grep -q "^$user:" /etc/subuid || usermod --add-subuids 700000-765535 --add-subgids 700000-765535 "$user"
 remove_user() { userdel "$user" 2>/dev/null || true; rm -rf "/tmp/$user"; }
 trap remove_user EXIT
 

@@ -1,0 +1,79 @@
+"""Times whole commands, and finds their peak memory in a run of its own."""
+
+import os
+import re
+import statistics
+import subprocess
+import time
+
+
+class Failed(Exception):
+    pass
+
+
+def execute(argv, env):
+    done = subprocess.run(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode != 0:
+        text = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise Failed(f"{' '.join(argv)}: status {done.returncode}\n{text[-2000:]}")
+    return done
+
+
+def timed(argv, env):
+    os.sync()  # what was written before is not written at this command's expense
+    started = time.perf_counter()
+    execute(argv, env)
+    return time.perf_counter() - started
+
+
+def peak_memory(argv, env):
+    """Largest resident set of the command or of a child it waited for, in MB (10^6 bytes)."""
+    done = execute(["/usr/bin/time", "-f", "peak=%M", *argv], env)
+    return int(re.findall(rb"peak=(\d+)", done.stderr)[-1]) * 1024 / 1e6
+
+
+class Series:
+    """What one command took in one case."""
+
+    def __init__(self):
+        self.seconds = []
+        self.memory = None
+        self.error = None
+
+    @property
+    def median(self):
+        return statistics.median(self.seconds) if self.seconds else None
+
+
+def measure(case, floor, tools, rounds, rival_rounds):
+    """Floor and tools take turns, so that a busy moment of the machine meets them all.
+
+    Each tool's first turn is not counted: it warms the page cache.
+    """
+    series = {"floor": Series()} | {tool.name: Series() for tool in tools}
+    for tool in tools:
+        case.prepare(tool)
+    for turn in range(rounds + 1):
+        for name, argv, env, before, limit in [
+            ("floor", floor, {}, case.before_floor, rounds),
+            *((tool.name, case.argv(tool), tool.env, lambda tool=tool: case.before(tool), rounds if tool.name == "barque" else rival_rounds)
+              for tool in tools),
+        ]:
+            mine = series[name]
+            if mine.error or turn > limit:
+                continue
+            try:
+                before()
+                seconds = timed(argv, env)
+                if turn > 0:
+                    mine.seconds.append(seconds)
+            except Failed as error:
+                mine.error = str(error)
+    for tool in tools:
+        mine = series[tool.name]
+        # A Docker client's memory says nothing about its daemon.
+        if not mine.error and tool.name != "docker":
+            case.before(tool)
+            mine.memory = peak_memory(case.argv(tool), tool.env)
+        case.finish(tool)
+    return series
