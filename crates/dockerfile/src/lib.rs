@@ -1,1 +1,28 @@
 //! Dockerfile text to typed, located syntax; heredocs; expansion; ignore files; lint. No I/O.
+//!
+//! [`parse`] makes a [`Dockerfile`] of text, [`expand`] and [`scope`] give its words their values,
+//! [`ignore`] and [`glob`] decide which files of a context are meant. Everything here is a pure
+//! function of its arguments, takes any text without panicking, and needs time and memory in
+//! proportion to it.
+
+#![forbid(unsafe_code)]
+
+mod ast;
+mod csv;
+mod diagnostic;
+mod excerpt;
+pub mod expand;
+mod heredoc;
+mod invalid;
+pub mod mount;
+pub mod path;
+mod size;
+mod span;
+mod suggest;
+
+pub use ast::*;
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use excerpt::excerpt;
+pub use invalid::InvalidValue;
+pub use span::Span;
+pub use suggest::nearest;
