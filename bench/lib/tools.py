@@ -71,7 +71,8 @@ class Buildah:
         return ["buildah", *self.store, "images"]
 
     def run_true(self, tag):
-        return [*self.podman, "run", "--rm", "--network", "host", "--pull", "never", tag, "true"]
+        # `--ulimit host`: podman's own default is more than some hosts grant.
+        return [*self.podman, "run", "--rm", "--network", "host", "--ulimit", "host", "--pull", "never", tag, "true"]
 
     def close(self):
         self.fresh()
@@ -133,7 +134,9 @@ class Docker:
             self.daemon.terminate()
             self.daemon.wait(60)
         self.log.close()
-        shutil.rmtree(self.root / "data", ignore_errors=True)
+        for left in (self.root / "exec" / "netns").glob("*"):
+            quiet(["umount", str(left)])
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def quiet(argv, env=None):
