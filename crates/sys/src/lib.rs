@@ -11,6 +11,7 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod root;
+pub mod root_plan;
 pub mod socket;
 pub mod sync;
 pub mod xattr;

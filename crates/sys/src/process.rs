@@ -142,10 +142,6 @@ impl Handle {
     }
 }
 
-#[expect(
-    clippy::cast_sign_loss,
-    reason = "a bit mask that the C headers type as signed"
-)]
 const WALL: u32 = libc::__WALL as u32;
 
 impl AsFd for Handle {
@@ -305,6 +301,7 @@ mod tests {
 
     #[test]
     fn a_handle_waits_signals_and_reaps() {
+        #[expect(clippy::zombie_processes, reason = "the handle reaps it")]
         let child = Command::new("sleep").arg("100").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let handle = Handle::open(pid).unwrap();
