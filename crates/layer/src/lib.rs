@@ -1,1 +1,37 @@
 //! Tar reading and writing, the EROFS index, whiteouts, merging a chain of layers, compression.
+//!
+//! A layer is never unpacked. It is kept as the uncompressed tar whose SHA-256 is its DiffID, and beside it lies an index: a
+//! small EROFS image whose files are ranges of that tar.
+//!
+//! ```text
+//! layer.tar     the bytes a registry knows, never changed
+//! index.erofs   names, metadata, and where in layer.tar each file's bytes are
+//! side          only if needed: bytes that do not lie in layer.tar in one piece (sparse files)
+//! ```
+//!
+//! - [`Ingest`] makes such a layer, from a tar stream or entry by entry.
+//! - [`Index`] reads one layer, [`View`] a chain of them as one tree; no mount, no privileges.
+//! - [`tar`] has the reader and the writer for archives as such.
+//!
+//! Paths are bytes, relative to the root of the layer. What comes from outside is not trusted: an archive that cannot be
+//! understood in exactly one way is refused, and memory is bounded by named limits.
+
+#![forbid(unsafe_code)]
+
+mod erofs;
+mod files;
+mod ingest;
+mod meta;
+pub mod path;
+pub mod tar;
+mod view;
+
+pub use erofs::read::{
+    Backing, DirEntry, FileReader, FileType, Index, IndexError, Location, NodeId, Stat,
+};
+pub use erofs::tree::{EntryError, MAX_NAMES, MAX_TEXT};
+pub use erofs::xattr::XattrError;
+pub use files::LayerFiles;
+pub use ingest::{Finished, Ingest, IngestError};
+pub use meta::{Kind, Meta, Time, is_overlay_xattr};
+pub use view::{Follow, Part, View, ViewEntry, ViewNode, Walk};

@@ -1,0 +1,785 @@
+//! Reading an index without the kernel, and without trusting it: whatever its bytes say, the answer is data or an error.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use super::format as f;
+use super::xattr;
+use crate::files::LayerFiles;
+use crate::meta::{Kind, Meta, Time, is_overlay_xattr};
+use crate::path::{MAX_NAME, MAX_PATH};
+
+/// Why an index, or a file through it, could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// A file of the layer could not be opened or read.
+    #[error(transparent)]
+    Io(#[from] sys::fs::Error),
+    /// The index contradicts itself. It can be made anew from the tar; see [`reindex`](crate::reindex).
+    #[error("`{}` is damaged: {what}", .path.display())]
+    Damaged {
+        /// Of the index.
+        path: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
+    /// A path led through more symbolic links than Linux follows.
+    #[error("more than 40 symbolic links on the way to `{}`", crate::path::shown(.0))]
+    Links(Vec<u8>),
+    /// Something was asked of an entry that only another kind of entry has.
+    #[error("`{}` is not {wanted}", crate::path::shown(.path))]
+    Kind {
+        /// What was asked for.
+        wanted: &'static str,
+        /// Of what.
+        path: Vec<u8>,
+    },
+}
+
+type Result<T> = std::result::Result<T, IndexError>;
+
+/// What an entry of a layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FileType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// The deletion of what lower layers have under the name. A [`View`](crate::View) never shows one.
+    Whiteout,
+}
+
+/// An inode of one index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u64);
+
+impl NodeId {
+    /// The number that the kernel shows as inode number of the mounted index.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The metadata of an inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// What it is.
+    pub kind: FileType,
+    /// Permission bits, `0o7777` at most.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of a file or a link's target; of a directory, of its listing.
+    pub size: u64,
+    /// Time of the last change of the content.
+    pub mtime: Time,
+    /// Names of the inode; of a directory, two and its subdirectories. Within its layer only.
+    pub nlink: u32,
+    /// Major and minor number of a device, else zeros.
+    pub rdev: (u32, u32),
+    /// Full names and values, sorted as stored, without those of overlayfs.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A directory that hides what lower layers have in it.
+    pub opaque: bool,
+    /// Which inode.
+    pub ino: NodeId,
+}
+
+impl Stat {
+    /// The same as metadata of a new entry; `target` is that of a symbolic link. `None` for a deletion.
+    #[must_use]
+    pub fn to_meta(&self, target: Vec<u8>) -> Option<Meta> {
+        let (major, minor) = self.rdev;
+        let kind = match self.kind {
+            FileType::File => Kind::File { size: self.size },
+            FileType::Dir => Kind::Dir,
+            FileType::Symlink => Kind::Symlink { target },
+            FileType::CharDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Whiteout => return None,
+        };
+        Some(Meta {
+            kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            xattrs: self.xattrs.clone(),
+        })
+    }
+}
+
+/// An entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its inode.
+    pub node: NodeId,
+    /// What the inode is.
+    pub kind: FileType,
+}
+
+/// Which file has the bytes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// `layer.tar`.
+    Tar,
+    /// `side`.
+    Side,
+}
+
+/// Where the bytes of a regular file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// In which file.
+    pub backing: Backing,
+    /// From which byte.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// One layer, read through its index. Clones share what was read.
+#[derive(Debug, Clone)]
+pub struct Index {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    files: LayerFiles,
+    pages: Pages,
+    root: NodeId,
+    tar: Device,
+    side: Option<Device>,
+}
+
+#[derive(Debug)]
+struct Device {
+    /// First block in the numbering of the index.
+    start: u64,
+    blocks: u64,
+    file: OnceLock<Arc<File>>,
+}
+
+/// The index in pieces that are read when they are first needed.
+#[derive(Debug)]
+struct Pages {
+    file: File,
+    size: u64,
+    pages: Vec<OnceLock<Box<[u8]>>>,
+}
+
+impl Pages {
+    /// A multiple of the block size; small, because a lookup touches few places.
+    const PAGE: u64 = 16 << 10;
+
+    fn open(path: &std::path::Path) -> sys::fs::Result<Self> {
+        use sys::fs::Context as _;
+        let file = sys::fs::open(path)?;
+        let size = file.metadata().context("stat", path)?.len();
+        let count = usize::try_from(size.div_ceil(Self::PAGE)).unwrap_or_default();
+        let pages = std::iter::repeat_with(OnceLock::new).take(count).collect();
+        Ok(Self { file, size, pages })
+    }
+
+    fn page(&self, index: u64) -> io::Result<Option<&[u8]>> {
+        let Some(cell) = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.pages.get(at))
+        else {
+            return Ok(None);
+        };
+        if let Some(page) = cell.get() {
+            return Ok(Some(page));
+        }
+        let start = index * Self::PAGE;
+        let len = (self.size - start).min(Self::PAGE);
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(Some(cell.get_or_init(|| bytes.into_boxed_slice())))
+    }
+
+    /// `len` bytes from `at`; `None` if the file ends before.
+    fn get(&self, at: u64, len: usize) -> io::Result<Option<Cow<'_, [u8]>>> {
+        let Some(end) = at.checked_add(len as u64).filter(|end| *end <= self.size) else {
+            return Ok(None);
+        };
+        let offset = usize::try_from(at % Self::PAGE).unwrap_or_default();
+        let first = at / Self::PAGE;
+        let Some(page) = self.page(first)? else {
+            return Ok((len == 0).then_some(Cow::Borrowed(&[])));
+        };
+        if let Some(bytes) = page.get(offset..offset + len) {
+            return Ok(Some(Cow::Borrowed(bytes)));
+        }
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(page.get(offset..).unwrap_or_default());
+        for index in first + 1..end.div_ceil(Self::PAGE) {
+            let missing = len - bytes.len();
+            let Some(page) = self.page(index)? else {
+                return Ok(None);
+            };
+            bytes.extend_from_slice(&page[..page.len().min(missing)]);
+        }
+        Ok(Some(Cow::Owned(bytes)))
+    }
+}
+
+/// The fixed part of an inode.
+#[derive(Debug, Clone, Copy)]
+struct Raw {
+    format: u16,
+    xattr_count: u16,
+    mode: u16,
+    size: u64,
+    start: u32,
+    uid: u32,
+    gid: u32,
+    secs: i64,
+    nanos: u32,
+    nlink: u32,
+    /// First byte behind inode and extended attributes.
+    tail: u64,
+}
+
+impl Raw {
+    const fn layout(self) -> u16 {
+        self.format >> 1
+    }
+
+    const fn kind(self) -> Option<FileType> {
+        Some(match self.mode & f::S_IFMT {
+            f::S_IFREG => FileType::File,
+            f::S_IFDIR => FileType::Dir,
+            f::S_IFLNK => FileType::Symlink,
+            f::S_IFCHR if self.start == 0 => FileType::Whiteout,
+            f::S_IFCHR => FileType::CharDevice,
+            f::S_IFBLK => FileType::BlockDevice,
+            f::S_IFIFO => FileType::Fifo,
+            _ => return None,
+        })
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |b| u16::from_le_bytes(*b))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |b| u64::from_le_bytes(*b))
+}
+
+impl Index {
+    /// Opens the index of a layer and checks its head. The other files are opened when a file is read.
+    ///
+    /// # Errors
+    ///
+    /// The index is missing or is none of ours.
+    pub fn open(files: &LayerFiles) -> Result<Self> {
+        let pages = Pages::open(&files.index)?;
+        let damaged = |what| IndexError::Damaged {
+            path: files.index.clone(),
+            what,
+        };
+        let io = |source| sys::fs::Error::new("read", &files.index, source);
+        let head = pages
+            .get(f::SUPER_OFFSET as u64, 512)
+            .map_err(io)?
+            .ok_or_else(|| damaged("it ends before its superblock does"))?;
+        if u32_at(&head, 0) != f::SUPER_MAGIC {
+            return Err(damaged("it does not begin as an EROFS image does"));
+        }
+        let mut zeroed = head.to_vec();
+        zeroed[4..8].fill(0);
+        if f::crc32c(&zeroed) != u32_at(&head, 4) {
+            return Err(damaged("the checksum of the superblock is wrong"));
+        }
+        if head[12] != f::BLOCK_BITS || u32_at(&head, 80) != f::INCOMPAT_DEVICES {
+            return Err(damaged("it is an EROFS image of another kind"));
+        }
+        let blocks = u64::from(u32_at(&head, 36));
+        if blocks * f::BLOCK != pages.size {
+            return Err(damaged("it is not as long as it says"));
+        }
+        let slot = |index: usize| {
+            let at = f::DEVICE_SLOT * (index + 1);
+            Device {
+                start: u64::from(u32_at(&head, at + 68)),
+                blocks: u64::from(u32_at(&head, at + 64)),
+                file: OnceLock::new(),
+            }
+        };
+        let (tar, side) = match u16_at(&head, 86) {
+            1 => (slot(0), None),
+            2 => (slot(0), Some(slot(1))),
+            _ => return Err(damaged("it is an EROFS image of another kind")),
+        };
+        let root = NodeId(u64::from(u16_at(&head, 14)));
+        drop(head);
+        let index = Self {
+            inner: Arc::new(Inner {
+                files: files.clone(),
+                pages,
+                root,
+                tar,
+                side,
+            }),
+        };
+        if index.kind(root)? != FileType::Dir {
+            return Err(index.damaged("its root is not a directory"));
+        }
+        Ok(index)
+    }
+
+    fn damaged(&self, what: &'static str) -> IndexError {
+        IndexError::Damaged {
+            path: self.inner.files.index.clone(),
+            what,
+        }
+    }
+
+    fn get(&self, at: u64, len: usize) -> Result<Cow<'_, [u8]>> {
+        self.inner
+            .pages
+            .get(at, len)
+            .map_err(|source| sys::fs::Error::new("read", &self.inner.files.index, source))?
+            .ok_or_else(|| self.damaged("something lies beyond its end"))
+    }
+
+    fn raw(&self, node: NodeId) -> Result<Raw> {
+        let at = node
+            .0
+            .checked_mul(f::SLOT)
+            .ok_or_else(|| self.damaged("something lies beyond its end"))?;
+        let bytes = self.get(at, f::INODE as usize)?;
+        let raw = Raw {
+            format: u16_at(&bytes, 0),
+            xattr_count: u16_at(&bytes, 2),
+            mode: u16_at(&bytes, 4),
+            size: u64_at(&bytes, 8),
+            start: u32_at(&bytes, 16),
+            uid: u32_at(&bytes, 24),
+            gid: u32_at(&bytes, 28),
+            secs: u64_at(&bytes, 32).cast_signed(),
+            nanos: u32_at(&bytes, 40),
+            nlink: u32_at(&bytes, 44),
+            tail: at + f::INODE + xattr::size(u16_at(&bytes, 2)) as u64,
+        };
+        let known = [
+            f::EXTENDED | f::FLAT_PLAIN << 1,
+            f::EXTENDED | f::FLAT_INLINE << 1,
+        ];
+        if !known.contains(&raw.format) || raw.nanos >= 1_000_000_000 {
+            return Err(self.damaged("an inode has an unknown form"));
+        }
+        Ok(raw)
+    }
+
+    /// The root of the layer.
+    #[must_use]
+    pub fn root(&self) -> NodeId {
+        self.inner.root
+    }
+
+    /// The files of the layer.
+    #[must_use]
+    pub fn files(&self) -> &LayerFiles {
+        &self.inner.files
+    }
+
+    /// Whether the layer has a file `side`.
+    #[must_use]
+    pub fn has_side(&self) -> bool {
+        self.inner.side.is_some()
+    }
+
+    /// True if both are the same opened index.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Most directory entries that an index of this size can have: walks stop there, whatever a damaged index says.
+    pub(crate) fn most_entries(&self) -> u64 {
+        self.inner.pages.size / f::DIRENT as u64
+    }
+
+    /// What an inode is.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read.
+    pub fn kind(&self, node: NodeId) -> Result<FileType> {
+        self.raw(node)?
+            .kind()
+            .ok_or_else(|| self.damaged("an inode has an unknown type"))
+    }
+
+    /// The metadata of an inode.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read.
+    pub fn stat(&self, node: NodeId) -> Result<Stat> {
+        let raw = self.raw(node)?;
+        let kind = raw
+            .kind()
+            .ok_or_else(|| self.damaged("an inode has an unknown type"))?;
+        let mut xattrs = Vec::new();
+        let mut opaque = false;
+        if raw.xattr_count > 0 {
+            let size = xattr::size(raw.xattr_count);
+            let bytes = self.get(raw.tail - size as u64, size)?;
+            let body = bytes.get(f::XATTR_HEADER..).unwrap_or_default();
+            xattrs = xattr::decode(body)
+                .filter(|_| bytes.get(4) == Some(&0))
+                .ok_or_else(|| self.damaged("extended attributes have an unknown form"))?;
+            opaque = kind == FileType::Dir
+                && xattrs
+                    .iter()
+                    .any(|(name, value)| (&name[..], &value[..]) == xattr::OPAQUE);
+            xattrs.retain(|(name, _)| !is_overlay_xattr(name));
+        }
+        let rdev = match kind {
+            FileType::CharDevice | FileType::BlockDevice => f::decode_device(raw.start),
+            _ => (0, 0),
+        };
+        Ok(Stat {
+            kind,
+            mode: u32::from(raw.mode & 0o7777),
+            uid: raw.uid,
+            gid: raw.gid,
+            size: raw.size,
+            mtime: Time {
+                secs: raw.secs,
+                nanos: raw.nanos,
+            },
+            nlink: raw.nlink,
+            rdev,
+            xattrs,
+            opaque,
+            ino: node,
+        })
+    }
+
+    /// Whether a directory hides what lower layers have in it.
+    pub(crate) fn is_opaque(&self, node: NodeId) -> Result<bool> {
+        // Few inodes have extended attributes, so this is cheap.
+        Ok(self.raw(node)?.xattr_count > 0 && self.stat(node)?.opaque)
+    }
+
+    /// Block `number` of what the index itself holds for an inode; the last may be shorter.
+    fn block(&self, raw: &Raw, number: u64) -> Result<Cow<'_, [u8]>> {
+        let start = number * f::BLOCK;
+        let len = raw.size.saturating_sub(start).min(f::BLOCK);
+        let at = if raw.layout() == f::FLAT_INLINE && len < f::BLOCK {
+            raw.tail
+        } else {
+            u64::from(raw.start) * f::BLOCK + start
+        };
+        self.get(at, usize::try_from(len).unwrap_or_default())
+    }
+
+    fn directory(&self, node: NodeId) -> Result<Raw> {
+        let raw = self.raw(node)?;
+        if raw.kind() != Some(FileType::Dir) {
+            return Err(self.damaged("a directory is none"));
+        }
+        if raw.size > self.inner.pages.size {
+            return Err(self.damaged("a directory is longer than the index"));
+        }
+        Ok(raw)
+    }
+
+    /// The entries of one block: name, inode, type as stored.
+    fn parse<'a>(&self, block: &'a [u8]) -> Result<Vec<(&'a [u8], NodeId, u8)>> {
+        let bad = || self.damaged("a directory has an unknown form");
+        let first = block
+            .get(8..10)
+            .map(|_| usize::from(u16_at(block, 8)))
+            .ok_or_else(bad)?;
+        if first % f::DIRENT != 0 || first == 0 || first > block.len() {
+            return Err(bad());
+        }
+        let count = first / f::DIRENT;
+        let mut all = Vec::with_capacity(count);
+        for index in 0..count {
+            let at = index * f::DIRENT;
+            let start = usize::from(u16_at(block, at + 8));
+            let name = if index + 1 < count {
+                block.get(start..usize::from(u16_at(block, at + f::DIRENT + 8)))
+            } else {
+                block
+                    .get(start..)
+                    .and_then(|rest| rest.split(|byte| *byte == 0).next())
+            };
+            let name = name.ok_or_else(bad)?;
+            if name.is_empty()
+                || name.len() > MAX_NAME
+                || name.iter().any(|b| matches!(b, 0 | b'/'))
+            {
+                return Err(bad());
+            }
+            all.push((name, NodeId(u64_at(block, at)), block[at + 10]));
+        }
+        Ok(all)
+    }
+
+    fn entry_kind(&self, node: NodeId, stored: u8) -> Result<FileType> {
+        Ok(match stored {
+            1 => FileType::File,
+            2 => FileType::Dir,
+            // A deletion or a device.
+            3 => self.kind(node)?,
+            4 => FileType::BlockDevice,
+            5 => FileType::Fifo,
+            7 => FileType::Symlink,
+            _ => return Err(self.damaged("a directory entry has an unknown type")),
+        })
+    }
+
+    /// Lists a directory, sorted by the bytes of the names, without `.` and `..`.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read, or `dir` is not a directory.
+    pub fn read_dir(&self, dir: NodeId) -> Result<Vec<DirEntry>> {
+        let raw = self.directory(dir)?;
+        let mut all = Vec::new();
+        for number in 0..raw.size.div_ceil(f::BLOCK) {
+            let block = self.block(&raw, number)?;
+            for (name, node, stored) in self.parse(&block)? {
+                if name == b"." || name == b".." {
+                    continue;
+                }
+                all.push(DirEntry {
+                    name: name.to_vec(),
+                    node,
+                    kind: self.entry_kind(node, stored)?,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Finds a name in a directory.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read, or `dir` is not a directory.
+    pub fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<Option<(NodeId, FileType)>> {
+        if name == b"." || name == b".." {
+            return Ok(None);
+        }
+        let raw = self.directory(dir)?;
+        let (mut low, mut high) = (0, raw.size.div_ceil(f::BLOCK));
+        // The last block whose first name is not behind the one looked for.
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let block = self.block(&raw, middle)?;
+            let entries = self.parse(&block)?;
+            if entries.first().is_some_and(|entry| entry.0 <= name) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        if low == high {
+            return Ok(None);
+        }
+        let block = self.block(&raw, low)?;
+        let entries = self.parse(&block)?;
+        let Ok(at) = entries.binary_search_by(|entry| entry.0.cmp(name)) else {
+            return Ok(None);
+        };
+        let (_, node, stored) = entries[at];
+        Ok(Some((node, self.entry_kind(node, stored)?)))
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read, or `node` is not a link.
+    pub fn read_link(&self, node: NodeId) -> Result<Vec<u8>> {
+        let raw = self.raw(node)?;
+        if raw.kind() != Some(FileType::Symlink) || raw.size > MAX_PATH as u64 {
+            return Err(self.damaged("a symbolic link is none"));
+        }
+        let mut target = Vec::new();
+        for number in 0..raw.size.div_ceil(f::BLOCK) {
+            target.extend_from_slice(&self.block(&raw, number)?);
+        }
+        Ok(target)
+    }
+
+    /// Where the bytes of a regular file are.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read, or `node` is not a regular file.
+    pub fn location(&self, node: NodeId) -> Result<Location> {
+        let raw = self.raw(node)?;
+        if raw.kind() != Some(FileType::File) {
+            return Err(self.damaged("a regular file is none"));
+        }
+        let start = u64::from(raw.start);
+        let blocks = raw.size.div_ceil(f::BLOCK);
+        let within = |device: &Device| {
+            let first = start.checked_sub(device.start)?;
+            let end = first.checked_add(blocks)?;
+            (end <= device.blocks).then_some(first * f::BLOCK)
+        };
+        let inner = &self.inner;
+        let found = if raw.size == 0 {
+            Some((Backing::Tar, 0))
+        } else if let Some(offset) = inner.side.as_ref().and_then(within) {
+            Some((Backing::Side, offset))
+        } else {
+            within(&inner.tar).map(|offset| (Backing::Tar, offset))
+        };
+        let (backing, offset) =
+            found.ok_or_else(|| self.damaged("the data of a file lies outside of the layer"))?;
+        Ok(Location {
+            backing,
+            offset,
+            len: raw.size,
+        })
+    }
+
+    /// The opened `layer.tar` or `side`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub fn backing(&self, backing: Backing) -> Result<Arc<File>> {
+        let inner = &self.inner;
+        let (device, path) = match backing {
+            Backing::Tar => (Some(&inner.tar), &inner.files.tar),
+            Backing::Side => (inner.side.as_ref(), &inner.files.side),
+        };
+        let device = device.ok_or_else(|| self.damaged("the layer has no further file"))?;
+        if let Some(file) = device.file.get() {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(sys::fs::open(path)?);
+        Ok(Arc::clone(device.file.get_or_init(|| file)))
+    }
+
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    ///
+    /// The index is damaged or cannot be read, `node` is not a regular file, or its data cannot be opened.
+    pub fn open_file(&self, node: NodeId) -> Result<FileReader> {
+        let location = self.location(node)?;
+        Ok(FileReader {
+            file: self.backing(location.backing)?,
+            location,
+            position: 0,
+        })
+    }
+}
+
+/// The bytes of one regular file of a layer.
+#[derive(Debug, Clone)]
+pub struct FileReader {
+    file: Arc<File>,
+    location: Location,
+    position: u64,
+}
+
+impl FileReader {
+    /// Its length.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.location.len
+    }
+
+    /// True if it has no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.location.len == 0
+    }
+
+    /// The file that has the bytes, and where.
+    #[must_use]
+    pub fn source(&self) -> (&File, Location) {
+        (&self.file, self.location)
+    }
+
+    /// Reads from `offset`, not moving the position; 0 at the end only.
+    ///
+    /// # Errors
+    ///
+    /// Reading failed, or the layer is shorter than its index says ([`io::ErrorKind::UnexpectedEof`]).
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.location.len.saturating_sub(offset);
+        let most = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = self
+            .file
+            .read_at(&mut buffer[..most], self.location.offset + offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(count)
+    }
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for FileReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.location.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = target.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "seek before the start of the file",
+            )
+        })?;
+        Ok(self.position)
+    }
+}
