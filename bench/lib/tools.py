@@ -48,7 +48,7 @@ class Buildah:
     def __init__(self, work):
         self.root = work / "buildah"
         self.store = ["--root", str(self.root / "root"), "--runroot", str(self.root / "run"), "--storage-driver", "overlay"]
-        self.podman = ["podman", *self.store, "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        self.podman = ["podman", *self.store, "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
         self.env = {"BUILDAH_ISOLATION": "chroot"}
 
     def fresh(self):
@@ -71,8 +71,9 @@ class Buildah:
         return ["buildah", *self.store, "images"]
 
     def run_true(self, tag):
-        # `--ulimit host`: podman's own default is more than some hosts grant.
-        return [*self.podman, "run", "--rm", "--network", "host", "--ulimit", "host", "--pull", "never", tag, "true"]
+        # podman's own default limits are more than some hosts grant.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+        return [*self.podman, "run", "--rm", "--network", "host", *limits, "--pull", "never", tag, "true"]
 
     def close(self):
         self.fresh()
