@@ -1,0 +1,177 @@
+//! Opening a store, and the two ways into its database: reading and changing.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use sys::lock::{Lock, Mode};
+
+use crate::change::Change;
+use crate::clock::{self, Clock};
+use crate::db::{self, Named as _};
+use crate::error::Result;
+use crate::folder::{self, Folder};
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Make the store if the folder is missing or empty.
+    pub create: bool,
+    /// Take away what dead processes left in `tmp/`.
+    pub sweep: bool,
+    /// Where times come from.
+    pub clock: Clock,
+    /// The name of the running boot, if not the machine's; for tests of what happens after a crash of the machine.
+    pub boot: Option<String>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            create: true,
+            sweep: true,
+            clock: Clock::System,
+            boot: None,
+        }
+    }
+}
+
+/// An open store. Clones are the same store; it may be used from several threads.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) folder: Folder,
+    pub(crate) clock: Clock,
+    pub(crate) boot: String,
+    /// Something waits to be synced or deleted.
+    pub(crate) untidy: AtomicBool,
+    db: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if the folder is missing or empty.
+    ///
+    /// Costs a few file operations. The first opening after a start of the machine also compares the folder with the
+    /// database, since the last commits before a power cut may be lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAStore`](crate::Error::NotAStore) for a folder that has other files, which are left alone;
+    /// [`Error::Version`](crate::Error::Version) and [`Error::Feature`](crate::Error::Feature) for a store made by a newer
+    /// barque; [`Error::Owner`](crate::Error::Owner) for the store of somebody else.
+    pub fn open(root: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let folder = folder::open(root.as_ref(), options.create)?;
+        let path = folder.database();
+        let mut connection = db::connect(&path)?;
+        if db::version(&connection, &path)? != db::current_version() {
+            let _lock = Lock::acquire(&folder.lock(), Mode::Exclusive)?;
+            db::migrate(&mut connection, &path, folder.root())?;
+        }
+        let boot = match &options.boot {
+            Some(boot) => boot.clone(),
+            None => clock::boot()?,
+        };
+        let store = Self {
+            inner: Arc::new(Inner {
+                folder,
+                clock: options.clock,
+                boot,
+                untidy: AtomicBool::new(false),
+                db: Mutex::new(connection),
+            }),
+        };
+        store.settle_after_boot()?;
+        if options.sweep {
+            // Litter that cannot be taken away now is no reason to refuse work; the next command and `fsck` see it again.
+            store.sweep().ok();
+        }
+        Ok(store)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.inner.folder.root()
+    }
+
+    /// The directory of the shared cache `id`, made if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn cache_dir(&self, id: &str) -> Result<PathBuf> {
+        let path = self.inner.folder.caches().join(hashed(id));
+        folder::make_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Where the stat index of the build context `id` is kept. The file need not exist; replace it with
+    /// [`sys::fs::replace`].
+    #[must_use]
+    pub fn context_file(&self, id: &str) -> PathBuf {
+        self.inner.folder.contexts().join(hashed(id))
+    }
+
+    /// Seconds since 1970, by the store's clock.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.inner.clock.now()
+    }
+
+    /// True if something waits for [`Store::upkeep`]: content not synced yet, or on its way out.
+    #[must_use]
+    pub fn needs_upkeep(&self) -> bool {
+        self.inner.untidy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.inner.folder
+    }
+
+    pub(crate) fn untidy(&self) {
+        self.inner.untidy.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic in another thread cannot leave a transaction open: its guard rolled it back.
+        self.inner.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the database; several queries in `run` see the same commit.
+    pub(crate) fn read<T>(
+        &self,
+        what: &'static str,
+        run: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let mut guard = self.connection();
+        let read = || -> Result<T> {
+            let tx = guard.transaction()?;
+            run(&tx)
+        };
+        read().named(what, &self.inner.folder.database())
+    }
+
+    /// Takes the store's lock for a change.
+    pub(crate) fn change(&self) -> Result<Change<'_>> {
+        Change::begin(self)
+    }
+
+    /// A change that is one transaction and touches no files.
+    pub(crate) fn write<T>(
+        &self,
+        what: &'static str,
+        run: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.change()?.transaction(what, run)
+    }
+}
+
+/// A name from outside as a file name.
+fn hashed(id: &str) -> String {
+    oci::Digest::sha256_of(id.as_bytes()).hex()
+}
