@@ -65,6 +65,17 @@ pub enum Error {
     /// A row of the database holds what cannot be understood.
     #[error("the database row of `{0}` is damaged: {1}")]
     Row(String, String),
+    /// A layer could not be made.
+    #[error("cannot make the layer")]
+    Ingest(#[from] Box<layer::IngestError>),
+    /// A layer's index cannot be read.
+    #[error("cannot read layer {layer}")]
+    Index {
+        /// Which layer.
+        layer: DiffId,
+        /// Why.
+        source: Box<layer::IndexError>,
+    },
     /// The content is not what its name promised.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),
@@ -231,6 +242,12 @@ impl Error {
                 }
                 _ => Kind::Failed,
             },
+            Self::Ingest(error) => match &**error {
+                layer::IngestError::Write(error) => kind_of_io(error.kind()),
+                layer::IngestError::Index { source, .. } => kind_of_io(source.kind()),
+                _ => Kind::Failed,
+            },
+            Self::Index { .. } => Kind::Corrupt,
             Self::ContainerName(_) => Kind::Failed,
         }
     }

@@ -5,23 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
+use layer::{Index, Ingest, LayerFiles, View};
 use oci::DiffId;
 use rusqlite::OptionalExtension as _;
+
+use sys::fs;
 
 use crate::blobs::has_size;
 use crate::change::Content;
 use crate::db;
-use crate::error::Result;
+use crate::error::{Error, Mismatch, Result};
 use crate::lease::Lease;
 use crate::publish::publish;
 use crate::store::Store;
-
-/// The file of the uncompressed layer.
-pub(crate) const TAR: &str = "layer.tar";
-/// The file of the index over it.
-pub(crate) const INDEX: &str = "index.erofs";
-/// The file of data that the index cannot address in the tar.
-pub(crate) const SIDE: &str = "side";
 
 /// A layer in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,22 +68,40 @@ impl Layer {
         &self.dir
     }
 
+    /// The files it consists of, as the `layer` crate wants them.
+    #[must_use]
+    pub fn files(&self) -> LayerFiles {
+        LayerFiles::in_dir(&self.dir)
+    }
+
+    /// Opens its index, to list, stat and read its files without a mount.
+    ///
+    /// # Errors
+    ///
+    /// The index is missing or damaged.
+    pub fn open(&self) -> Result<Index> {
+        Index::open(&self.files()).map_err(|source| Error::Index {
+            layer: self.diff_id,
+            source: Box::new(source),
+        })
+    }
+
     /// Its uncompressed tar; never write to it.
     #[must_use]
     pub fn tar(&self) -> PathBuf {
-        self.dir.join(TAR)
+        self.files().tar
     }
 
     /// Its index, which the kernel mounts.
     #[must_use]
     pub fn index(&self) -> PathBuf {
-        self.dir.join(INDEX)
+        self.files().index
     }
 
     /// Data that the index cannot address in the tar.
     #[must_use]
     pub fn side(&self) -> Option<PathBuf> {
-        self.side.then(|| self.dir.join(SIDE))
+        self.side.then(|| self.files().side)
     }
 
     /// The cheap half of a check: the files are there and the tar has its size.
@@ -97,10 +111,126 @@ impl Layer {
 
     pub(crate) fn has_index(&self) -> bool {
         let there = |path: PathBuf| {
-            sys::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+            fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
         };
         there(self.index()) && self.side().is_none_or(there)
     }
+}
+
+/// A layer that is being made; dropping it takes it back.
+///
+/// [`LayerIngest::writer`] takes the entries, or a whole tar; then [`LayerIngest::publish`].
+#[derive(Debug)]
+#[must_use = "nothing is in the store before `publish`"]
+pub struct LayerIngest {
+    lease: Lease,
+    dir: PathBuf,
+    /// `None` only while being dropped: its thread must have ended before the directory goes.
+    ingest: Option<Ingest>,
+}
+
+impl Lease {
+    /// Begins a layer, in a directory of the lease.
+    ///
+    /// # Errors
+    ///
+    /// The files cannot be made.
+    pub fn ingest_layer(&self) -> Result<LayerIngest> {
+        let dir = self.temporary("layer");
+        fs::create_dir(&dir)?;
+        let mut layer = LayerIngest {
+            lease: self.clone(),
+            dir,
+            ingest: None,
+        };
+        layer.ingest = Some(Ingest::create(&layer.dir).map_err(Box::new)?);
+        Ok(layer)
+    }
+
+    /// Claims these layers, bottom first, and opens them as one tree.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingLayer`]; an index is damaged.
+    pub fn view(&self, layers: &[DiffId]) -> Result<View> {
+        self.claim_layers(layers)?;
+        self.store().view(layers)
+    }
+}
+
+impl LayerIngest {
+    /// Where the layer's bytes go.
+    ///
+    /// # Panics
+    ///
+    /// Never: the writer is there until `self` is used up.
+    pub fn writer(&mut self) -> &mut Ingest {
+        self.ingest.as_mut().expect("there until `self` is used up")
+    }
+
+    /// Ends the layer and makes it visible under its digest, claimed by the lease.
+    ///
+    /// The bytes are not on the disk yet, see [`Store::upkeep`]. If the store has this layer already, that one is returned.
+    ///
+    /// # Errors
+    ///
+    /// In every error case the unfinished files are gone and the store is as it was.
+    pub fn publish(self) -> Result<Layer> {
+        self.publish_if(|_| Ok(()))
+    }
+
+    /// As [`LayerIngest::publish`], of bytes that somebody promised to have this digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if they have another.
+    pub fn publish_expecting(self, expected: &DiffId) -> Result<Layer> {
+        self.publish_if(|layer| {
+            if layer.diff_id == *expected {
+                return Ok(());
+            }
+            Err(Error::Mismatch(Box::new(Mismatch {
+                expected: *expected.digest(),
+                expected_size: None,
+                found: *layer.diff_id.digest(),
+                found_size: layer.size,
+            })))
+        })
+    }
+
+    fn publish_if(mut self, check: impl FnOnce(&Layer) -> Result<()>) -> Result<Layer> {
+        let ingest = self.ingest.take().expect("there until `self` is used up");
+        let finished = ingest.finish().map_err(Box::new)?;
+        let layer = of_finished(&self.dir, &finished)?;
+        check(&layer)?;
+        publish_layer(&self.lease, &self.dir, layer)
+    }
+}
+
+impl Drop for LayerIngest {
+    fn drop(&mut self) {
+        drop(self.ingest.take());
+        // Missing after `publish`; otherwise what stays is the lease's litter and goes with it.
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+/// The finished layer in `dir`.
+pub(crate) fn of_finished(dir: &Path, finished: &layer::Finished) -> Result<Layer> {
+    let side_size = if finished.side {
+        fs::metadata(&LayerFiles::in_dir(dir).side)?.len()
+    } else {
+        0
+    };
+    Ok(Layer {
+        diff_id: finished.diff_id,
+        size: finished.size,
+        index_size: finished.index_size + side_size,
+        entries: finished.entries,
+        side: finished.side,
+        created: 0,
+        dir: dir.to_owned(),
+    })
 }
 
 /// Publishes the finished layer in `dir`, whose files agree with `layer`.
@@ -161,6 +291,19 @@ impl Store {
         }
         let trusted = boot.is_none_or(|boot| boot == self.inner.boot);
         Ok((trusted && layer.has_index()).then_some(layer))
+    }
+
+    /// These layers, bottom first, as one tree. Keeps nothing, see [`Lease::view`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingLayer`]; an index is damaged.
+    pub fn view(&self, layers: &[DiffId]) -> Result<View> {
+        let indexes = layers
+            .iter()
+            .map(|id| self.find_layer(id)?.ok_or(Error::MissingLayer(*id))?.open())
+            .collect::<Result<_>>()?;
+        Ok(View::new(indexes))
     }
 
     /// All layers.

@@ -72,7 +72,7 @@ pub use error::{Error, Kind, Mismatch, Result};
 pub use folder::Flavour;
 pub use format::VERSION as FORMAT_VERSION;
 pub use images::{Image, NewImage};
-pub use layers::Layer;
+pub use layers::{Layer, LayerIngest};
 pub use lease::Lease;
 pub use names::NameEvent;
 pub use records::Record;
