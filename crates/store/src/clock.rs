@@ -36,14 +36,3 @@ pub(crate) fn boot() -> Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id".as_ref())?;
     Ok(text.trim().to_owned())
 }
-
-/// When this process started, in clock ticks since boot: with the boot and the process id it names a process for ever.
-pub(crate) fn process_start() -> i64 {
-    let stat = fs::read_to_string("/proc/self/stat".as_ref()).unwrap_or_default();
-    // The second field is the program's name in parentheses and may hold anything.
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    rest.split_ascii_whitespace()
-        .nth(19)
-        .and_then(|field| field.parse().ok())
-        .unwrap_or(0)
-}

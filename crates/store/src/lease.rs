@@ -21,7 +21,6 @@ use sys::fs::{self, Context as _};
 use sys::lock::{Lock, Mode};
 
 use crate::change::Content;
-use crate::clock;
 use crate::collect;
 use crate::error::{Error, Result};
 use crate::folder;
@@ -75,7 +74,7 @@ impl Store {
                 &held.id,
                 purpose,
                 std::process::id(),
-                clock::process_start(),
+                started(),
                 &self.inner.boot,
                 self.now(),
             ))?;
@@ -182,6 +181,12 @@ impl Drop for Held {
         end(&self.store, &self.id, &self.dir).ok();
         fs::remove_file(&lock_path(&self.store, &self.id)).ok();
     }
+}
+
+/// When this process started, in clock ticks since boot: with boot and process id it names a process for ever.
+fn started() -> i64 {
+    let pid = i32::try_from(std::process::id()).unwrap_or(0);
+    sys::process::start_time(pid).map_or(0, |ticks| i64::try_from(ticks).unwrap_or(0))
 }
 
 /// Takes the rows and the folder of a lease away. The caller holds its lock, and removes that file afterwards.

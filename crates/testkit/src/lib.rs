@@ -1,1 +1,51 @@
-//! Test support: image factory, temporary store.
+//! Test support: temporary stores, an image factory, synthetic trees, and waiting that ends.
+//!
+//! - [`store`] makes a store that vanishes with its handle;
+//! - [`image`] makes an image in it, layer by layer;
+//! - [`tree`] describes a tree of many small files, the same each time;
+//! - [`skip_unless_root!`] ends a `priv_` test that cannot do its work, and says so;
+//! - [`eventually`] waits for something, but not for ever.
+
+#![forbid(unsafe_code)]
+
+mod image;
+mod temp;
+mod tree;
+mod wait;
+
+pub use image::{ImageFactory, image};
+pub use temp::{TempStore, store, store_with};
+pub use tree::{Tree, tree};
+pub use wait::eventually;
+
+/// True if this process is root in the first user namespace, which mounting needs.
+#[must_use]
+pub fn is_root() -> bool {
+    // A user namespace maps fewer ids than all.
+    let whole = std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]));
+    rustix::process::geteuid().is_root() && whole
+}
+
+/// Says on stderr that a test was skipped, and why.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that is skipped must not look like one that passed"
+)]
+pub fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
+}
+
+/// Ends the test with a line on stderr unless it runs as root.
+#[macro_export]
+macro_rules! skip_unless_root {
+    () => {
+        if !$crate::is_root() {
+            $crate::skipped(
+                module_path!(),
+                concat!("needs root, ", file!(), ":", line!()),
+            );
+            return;
+        }
+    };
+}
