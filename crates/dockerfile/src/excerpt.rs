@@ -17,7 +17,7 @@ const RULE: &str = "--------------------";
 ///
 /// Empty if the span points at no line of the source. Ends with a newline otherwise.
 ///
-/// ```ignore
+/// ```
 /// let source = "FROM alpine\nRUN exit 1\n";
 /// let file = dockerfile::parse(source).unwrap();
 /// let shown = dockerfile::excerpt(source, "Dockerfile", file.stages[0].instructions[0].span);

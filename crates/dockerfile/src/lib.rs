@@ -8,13 +8,16 @@
 #![forbid(unsafe_code)]
 
 mod ast;
+pub mod chmod;
 mod csv;
 mod diagnostic;
+pub mod duration;
 mod excerpt;
 pub mod expand;
 mod heredoc;
 mod invalid;
 pub mod mount;
+mod parse;
 pub mod path;
 mod size;
 mod span;
@@ -24,5 +27,6 @@ pub use ast::*;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use excerpt::excerpt;
 pub use invalid::InvalidValue;
+pub use parse::{detect_syntax, parse, parse_instruction};
 pub use span::Span;
 pub use suggest::nearest;

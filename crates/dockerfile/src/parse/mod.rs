@@ -1,0 +1,481 @@
+//! Text to [`Dockerfile`].
+//!
+//! Three steps: physical lines become logical ones ([`lines`]; comments go, continuations are
+//! joined, heredoc bodies are taken along), a logical line is cut into words ([`words`], [`json`]), and each
+//! instruction reads its words ([`instruction`], [`flags`]). An error does not end the reading:
+//! what is wrong elsewhere is found too.
+
+mod directive;
+mod flags;
+mod instruction;
+mod json;
+mod lines;
+mod words;
+
+use std::ops::Range;
+
+pub use directive::detect_syntax;
+
+use crate::ast::{Dockerfile, Instruction, InstructionKind, Stage};
+use crate::heredoc::{self, Token};
+use crate::{Diagnostic, InvalidValue, Span};
+use directive::Reader as DirectiveReader;
+use lines::{Lines, Logical, MAX_LINE, Physical};
+use words::Word;
+
+/// Errors after which reading ends. Nobody reads more, and each costs memory.
+const MAX_ERRORS: usize = 50;
+
+/// Reads a Dockerfile.
+///
+/// ```
+/// let file = dockerfile::parse("FROM alpine AS base\nRUN echo hello\n").unwrap();
+/// assert_eq!(file.stages[0].name.as_deref(), Some("base"));
+/// ```
+///
+/// # Errors
+///
+/// Everything that is wrong with the file, in its order, up to a limit; at least one entry, all of
+/// them of [`Severity::Error`](crate::Severity::Error).
+pub fn parse(source: &str) -> Result<Dockerfile, Vec<Diagnostic>> {
+    let mut parser = Parser::new(source);
+    while let Some(item) = parser.next_item() {
+        match item {
+            Item::Stage(stage) => parser.file.stages.push(*stage),
+            Item::Instruction(instruction) => parser.place(instruction),
+        }
+    }
+    parser.finish()
+}
+
+/// Reads a single instruction other than FROM, with its heredocs: an ONBUILD trigger of an image, or a change
+/// given on the command line. The escape character is `\`.
+///
+/// # Errors
+///
+/// As [`parse`], and when the text is not exactly one instruction.
+pub fn parse_instruction(source: &str) -> Result<Instruction, Vec<Diagnostic>> {
+    let mut parser = Parser::new(source);
+    let first = parser.next_item();
+    let more = parser.next_item();
+    let whole = parser.whole();
+    let mut errors = parser.errors;
+    let error = |message| Diagnostic::error("not-one-instruction", whole, message);
+    match (first, more) {
+        (Some(Item::Instruction(instruction)), None) if errors.is_empty() => {
+            return Ok(instruction);
+        }
+        (_, Some(_)) => errors.push(error("more than one instruction")),
+        (Some(Item::Stage(_)), _) => errors.push(error("FROM is not allowed here")),
+        (None, None) if errors.is_empty() => errors.push(error("no instruction")),
+        _ => {}
+    }
+    Err(errors)
+}
+
+enum Item {
+    Stage(Box<Stage>),
+    Instruction(Instruction),
+}
+
+struct Parser<'s> {
+    lines: Lines<'s>,
+    directives: DirectiveReader,
+    file: Dockerfile,
+    errors: Vec<Diagnostic>,
+    /// Comments since the last instruction.
+    comments: Vec<&'s str>,
+    instructions: usize,
+}
+
+impl<'s> Parser<'s> {
+    fn new(source: &'s str) -> Self {
+        Self {
+            lines: Lines::new(source),
+            directives: DirectiveReader::default(),
+            file: Dockerfile {
+                directives: crate::ast::Directives::default(),
+                global_args: Vec::new(),
+                stages: Vec::new(),
+                warnings: Vec::new(),
+            },
+            errors: Vec::new(),
+            comments: Vec::new(),
+            instructions: 0,
+        }
+    }
+
+    fn escape(&self) -> char {
+        self.directives.directives.escape
+    }
+
+    /// The next instruction that can be made something of.
+    fn next_item(&mut self) -> Option<Item> {
+        while self.errors.len() < MAX_ERRORS {
+            let (line, end_of_lines) = self.next_logical()?;
+            let item = self.item(&line, end_of_lines);
+            self.comments.clear();
+            if item.is_some() {
+                return item;
+            }
+        }
+        None
+    }
+
+    fn next_physical(&mut self) -> Option<Physical<'s>> {
+        let line = self.lines.next_line()?;
+        if line.text.len() > MAX_LINE {
+            let message = format!(
+                "a line of {} bytes; no more than {MAX_LINE} are read",
+                line.text.len()
+            );
+            let error = Diagnostic::error("line-too-long", line.span(), message);
+            self.errors.push(error);
+        }
+        Some(line)
+    }
+
+    /// Reads up to the end of the next instruction's line, without heredoc bodies. Gives the offset
+    /// behind its last physical line as well.
+    fn next_logical(&mut self) -> Option<(Logical<'s>, usize)> {
+        let escape_then_rest = loop {
+            let line = self.next_physical()?;
+            let text = line.trimmed();
+            let trimmed = text.trim_start();
+            if trimmed.starts_with('#') {
+                self.comment(trimmed, &line);
+                continue;
+            }
+            self.directives.stop();
+            let start = line.start + (text.len() - trimmed.len());
+            match lines::continued(trimmed, self.escape()) {
+                Some(cut) => break (Logical::new(cut, start, line.number), line, true),
+                None if trimmed.is_empty() => {}
+                None => break (Logical::new(trimmed, start, line.number), line, false),
+            }
+        };
+        let (mut logical, first, continues) = escape_then_rest;
+        let end = if continues {
+            self.continuations(&mut logical).unwrap_or(first.end())
+        } else {
+            first.end()
+        };
+        Some((logical, end))
+    }
+
+    fn comment(&mut self, trimmed: &'s str, line: &Physical<'s>) {
+        match self.directives.line(trimmed, line.span()) {
+            Ok(true) => {}
+            Ok(false) => match trimmed[1..].trim() {
+                "" => self.comments.clear(),
+                comment => self.comments.push(comment),
+            },
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    /// Joins the lines that follow one that ends in an escape.
+    fn continuations(&mut self, logical: &mut Logical<'s>) -> Option<usize> {
+        let escape = self.escape();
+        let mut end = None;
+        let mut blank: Option<Span> = None;
+        while let Some(line) = self.next_physical() {
+            end = Some(line.end());
+            let text = line.trimmed();
+            let trimmed = text.trim_start();
+            if trimmed.starts_with('#') {
+                continue;
+            }
+            if trimmed.is_empty() {
+                blank.get_or_insert(line.span());
+                continue;
+            }
+            let (text, continues) = match lines::continued(text, escape) {
+                Some(cut) => (cut, true),
+                None => (text, false),
+            };
+            logical.push(text, line.start, line.number);
+            if !continues {
+                break;
+            }
+        }
+        if let Some(span) = blank {
+            let message = "empty line inside a continued instruction";
+            let warning = Diagnostic::warning("NoEmptyContinuation", span, message);
+            self.file.warnings.push(warning);
+        }
+        end
+    }
+
+    /// Makes an item of a line, after taking the bodies of its heredocs.
+    fn item(&mut self, line: &Logical<'s>, end_of_lines: usize) -> Option<Item> {
+        let escape = self.escape();
+        let parts = instruction::split(&line.text, 0, escape);
+        if parts.keyword.text.is_empty() {
+            return None;
+        }
+        self.instructions += 1;
+        let Some(keyword) = instruction::known_keyword(parts.keyword.text) else {
+            let error = instruction::unknown_keyword(parts.keyword.text);
+            let span = line.span(parts.keyword.range());
+            self.errors
+                .push(diagnostic("unknown-instruction", span, error));
+            return None;
+        };
+        let mut heredocs = self.announced(line, keyword, &parts);
+        let terminated = self.bodies(line, &mut heredocs);
+        let mut span = line.whole();
+        if !heredocs.is_empty() {
+            span.last_line = self.lines.number().max(span.last_line);
+            span.end = heredocs
+                .last()
+                .map_or(end_of_lines, |t| t.heredoc.span.end + t.heredoc.name.len())
+                .min(self.lines.source().len());
+        }
+        if !terminated {
+            return None;
+        }
+        let mut cx = Context {
+            keyword,
+            keyword_word: parts.keyword,
+            line,
+            escape,
+            comments: &self.comments,
+            errors: &mut self.errors,
+        };
+        if keyword == "FROM" {
+            return cx.stage(&parts, span).map(|s| Item::Stage(Box::new(s)));
+        }
+        let kind = instruction::kind(&mut cx, &parts, heredocs)?;
+        Some(Item::Instruction(Instruction {
+            span,
+            original: line.text.trim().to_owned(),
+            comments: owned(&self.comments),
+            kind,
+        }))
+    }
+
+    fn announced(
+        &self,
+        line: &Logical<'s>,
+        keyword: &str,
+        parts: &instruction::Parts<'_>,
+    ) -> Vec<Token> {
+        if !line.text.contains("<<") {
+            return Vec::new();
+        }
+        let takes = if keyword == "ONBUILD" {
+            let inner = instruction::split(&line.text, parts.rest.at, self.escape());
+            let keyword = instruction::known_keyword(inner.keyword.text).unwrap_or_default();
+            instruction::takes_heredocs(keyword, inner.rest)
+        } else {
+            instruction::takes_heredocs(keyword, parts.rest)
+        };
+        if takes {
+            heredoc::find(&line.text)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Reads the bodies of heredocs. `false` if the file ends in the middle of one.
+    fn bodies(&mut self, line: &Logical<'s>, heredocs: &mut [Token]) -> bool {
+        for token in heredocs {
+            let heredoc = &mut token.heredoc;
+            let mut span: Option<Span> = None;
+            loop {
+                let Some(body) = self.next_physical() else {
+                    let message = format!("heredoc `{}` has no end", heredoc.name);
+                    let hint = format!("add a line with `{}` alone", heredoc.name);
+                    let at = line.span(token.range.clone());
+                    let error = Diagnostic::error("unterminated-heredoc", at, message);
+                    self.errors.push(error.with_hint(hint));
+                    return false;
+                };
+                let mut text = body.trimmed();
+                if heredoc.strip_tabs {
+                    text = text.trim_start_matches('\t');
+                }
+                if text == heredoc.name {
+                    let start = span.map_or(body.start, |s| s.start);
+                    let first_line = span.map_or(body.number, |s| s.first_line);
+                    heredoc.span = Span {
+                        start,
+                        end: body.start,
+                        first_line,
+                        last_line: body.number.saturating_sub(1).max(first_line),
+                    };
+                    heredoc.body = self.lines.source()[start..body.start].to_owned();
+                    break;
+                }
+                span.get_or_insert(body.span());
+            }
+        }
+        true
+    }
+
+    /// Puts an instruction where it belongs.
+    fn place(&mut self, instruction: Instruction) {
+        match self.file.stages.last_mut() {
+            Some(stage) => stage.instructions.push(instruction),
+            None if matches!(instruction.kind, InstructionKind::Arg(_)) => {
+                self.file.global_args.push(instruction);
+            }
+            // A FROM that could not be read is the error to show, not what follows from it.
+            None if !self.errors.is_empty() => {}
+            None => {
+                let keyword = instruction.kind.keyword();
+                let message = format!("{keyword} before the first FROM");
+                let error = Diagnostic::error("no-stage", instruction.span, message);
+                let hint = "only ARG may stand before FROM";
+                self.errors.push(error.with_hint(hint));
+            }
+        }
+    }
+
+    fn whole(&self) -> Span {
+        let source = self.lines.source();
+        Span {
+            start: 0,
+            end: source.len(),
+            first_line: 1,
+            last_line: self.lines.number().max(1),
+        }
+    }
+
+    fn finish(mut self) -> Result<Dockerfile, Vec<Diagnostic>> {
+        if self.errors.is_empty() && self.file.stages.is_empty() {
+            let (code, message) = match self.instructions {
+                0 => ("empty-file", "the file has no instructions"),
+                _ => ("no-stages", "the file has no stage to build"),
+            };
+            let error = Diagnostic::error(code, self.whole(), message);
+            self.errors
+                .push(error.with_hint("start a stage with `FROM image`"));
+        }
+        if !self.errors.is_empty() {
+            self.errors.sort_by_key(|e| e.span.start);
+            return Err(self.errors);
+        }
+        self.file.directives = self.directives.directives;
+        Ok(self.file)
+    }
+}
+
+/// What reading one instruction needs to know and where its errors go.
+struct Context<'c, 's> {
+    keyword: &'static str,
+    keyword_word: Word<'c>,
+    line: &'c Logical<'s>,
+    escape: char,
+    comments: &'c [&'s str],
+    errors: &'c mut Vec<Diagnostic>,
+}
+
+impl<'c> Context<'c, '_> {
+    /// The keyword in upper case.
+    fn keyword(&self) -> &'static str {
+        self.keyword
+    }
+
+    fn escape(&self) -> char {
+        self.escape
+    }
+
+    fn text(&self) -> &'c str {
+        &self.line.text
+    }
+
+    fn span(&self, range: Range<usize>) -> Span {
+        self.line.span(range)
+    }
+
+    fn error(&mut self, code: &'static str, range: Range<usize>, error: InvalidValue) {
+        let span = self.span(range);
+        self.errors.push(diagnostic(code, span, error));
+    }
+
+    fn error_at_keyword(&mut self, code: &'static str, error: InvalidValue) {
+        self.error(code, self.keyword_word.range(), error);
+    }
+
+    /// Goes on with the instruction inside an ONBUILD; what is given back ends that.
+    fn enter(&mut self, keyword: &'static str, word: Word<'c>) -> (&'static str, Word<'c>) {
+        let outer = (self.keyword, self.keyword_word);
+        (self.keyword, self.keyword_word) = (keyword, word);
+        outer
+    }
+
+    fn leave(&mut self, outer: (&'static str, Word<'c>)) {
+        (self.keyword, self.keyword_word) = outer;
+    }
+
+    /// The rest of a comment above that begins with a name.
+    fn description_of(&self, name: &str) -> Option<String> {
+        let after = |comment: &&str| {
+            comment
+                .strip_prefix(name)?
+                .strip_prefix(' ')
+                .map(str::to_owned)
+        };
+        self.comments.iter().find_map(after)
+    }
+
+    /// Reads a FROM.
+    fn stage(&mut self, parts: &instruction::Parts<'_>, span: Span) -> Option<Stage> {
+        let platform = flags::platform(self, &parts.flags);
+        let words: Vec<Word<'_>> = parts.rest.by_blanks().collect();
+        let (base, name) = match words[..] {
+            [base] => (base, None),
+            [base, as_, name] if as_.text.eq_ignore_ascii_case("as") => (base, Some(name)),
+            _ => {
+                let message = "FROM takes an image, or an image and `AS name`";
+                let range = match words.is_empty() {
+                    true => parts.keyword.range(),
+                    false => parts.rest.range(),
+                };
+                self.error("from-arguments", range, InvalidValue::new(message));
+                return None;
+            }
+        };
+        if let Some(name) = name.filter(|name| !is_stage_name(name.text)) {
+            let message = format!("`{}` cannot be the name of a stage", name.text);
+            let hint = "names begin with a letter and go on with letters, digits, `-`, `_` and `.`";
+            let hint = Some(hint.to_owned());
+            self.error("stage-name", name.range(), InvalidValue { message, hint });
+            return None;
+        }
+        let lower = name.map(|name| name.text.to_lowercase());
+        Some(Stage {
+            description: lower.as_deref().and_then(|name| self.description_of(name)),
+            name: lower,
+            name_as_written: name.map(|name| name.text.to_owned()),
+            base: base.text.to_owned(),
+            platform,
+            original: self.text().trim().to_owned(),
+            comments: owned(self.comments),
+            span,
+            base_span: self.span(base.range()),
+            instructions: Vec::new(),
+        })
+    }
+}
+
+fn is_stage_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn owned(comments: &[&str]) -> Vec<String> {
+    comments.iter().map(|c| (*c).to_owned()).collect()
+}
+
+fn diagnostic(code: &'static str, span: Span, error: InvalidValue) -> Diagnostic {
+    let diagnostic = Diagnostic::error(code, span, error.message);
+    match error.hint {
+        Some(hint) => diagnostic.with_hint(hint),
+        None => diagnostic,
+    }
+}

@@ -1,0 +1,9 @@
+//! Behaviour of the Dockerfile language, one test a fact. Names `fNNN_…` follow the numbering of the
+//! list of facts in `docs/dockerfile.md`.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod expansion;
+mod heredocs;
+mod parsing;
+mod support;
