@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
-grep -hE '^ *skipped\b|^ *skipping\b' "$@" | sort | uniq -c | while read -r line; do note "  $line"; done || true
+grep -hiE '\bskipp(ed|ing)\b' "$@" | grep -vE 'tests run:|^test result:' | sed 's/^ */  /' | sort -u |
+    while read -r line; do note "  $line"; done || true
