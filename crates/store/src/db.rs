@@ -162,3 +162,22 @@ pub(crate) fn texts(
     let rows = statement.query_map(parameters, |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+/// A value that the store remembers about itself.
+pub(crate) fn meta(db: &Connection, key: &str) -> Result<Option<String>> {
+    use rusqlite::OptionalExtension as _;
+    let value = db
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(value)
+}
+
+/// Remembers a value, over an older one.
+pub(crate) fn set_meta(db: &Connection, key: &str, value: &str) -> Result<()> {
+    db.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+    )?
+    .execute([key, value])?;
+    Ok(())
+}

@@ -59,9 +59,11 @@ mod names;
 mod publish;
 mod records;
 mod remove;
+mod roots;
 mod store;
 mod sweep;
 mod sync;
+mod trees;
 mod verify;
 
 pub use blobs::{Blob, BlobIngest, Expected};
@@ -77,5 +79,6 @@ pub use lease::Lease;
 pub use names::NameEvent;
 pub use records::Record;
 pub use remove::Removed;
+pub use roots::Way;
 pub use store::{OpenOptions, Store};
 pub use sync::{UPKEEP, upkeep_if_asked};

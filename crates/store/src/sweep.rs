@@ -4,6 +4,7 @@ use oci::Digest;
 use sys::fs::{self, Context as _};
 
 use crate::change::Content;
+use crate::db;
 use crate::error::Result;
 use crate::folder::{self, TRASH};
 use crate::lease::{self, Owner, PREFIX};
@@ -60,14 +61,8 @@ impl Store {
     ///
     /// Files without rows go to `tmp/`. Rows without files need nothing here: they are found missing when they are used.
     pub(crate) fn settle_after_boot(&self) -> Result<()> {
-        use rusqlite::OptionalExtension as _;
-        const SEEN: &str = "SELECT value FROM meta WHERE key = 'boot'";
         let seen = |db: &rusqlite::Connection| -> Result<bool> {
-            let boot: Option<String> = db
-                .prepare_cached(SEEN)?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            Ok(boot.as_deref() == Some(&self.inner.boot))
+            Ok(db::meta(db, "boot")?.as_deref() == Some(&self.inner.boot))
         };
         if self.read("read the boot", seen)? {
             return Ok(());
@@ -82,11 +77,7 @@ impl Store {
             }
         }
         change.transaction("note the boot", |db| {
-            db.execute(
-                "INSERT INTO meta (key, value) VALUES ('boot', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1",
-                [&self.inner.boot],
-            )?;
-            Ok(())
+            db::set_meta(db, "boot", &self.inner.boot)
         })
     }
 

@@ -1,3 +1,4 @@
 //! The store as its callers see it.
 
 mod images;
+mod roots;
