@@ -32,6 +32,6 @@ pub use erofs::read::{
 pub use erofs::tree::{EntryError, MAX_NAMES, MAX_TEXT};
 pub use erofs::xattr::XattrError;
 pub use files::LayerFiles;
-pub use ingest::{Finished, Ingest, IngestError};
+pub use ingest::{Finished, Ingest, IngestError, reindex};
 pub use meta::{Kind, Meta, Time, is_overlay_xattr};
 pub use view::{Follow, Part, View, ViewEntry, ViewNode, Walk};

@@ -1,15 +1,17 @@
 //! Making a layer: its bytes go to `layer.tar` while they are hashed, its entries to the index.
 
+mod collect;
 mod pipe;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use collect::Collector;
 use oci::DiffId;
 use pipe::Pipe;
 
-use crate::erofs::tree::{OPAQUE, Place, Tree, WHITEOUT};
+use crate::erofs::tree::{OPAQUE, Place, WHITEOUT};
 use crate::erofs::write::{self, Devices, WriteError};
 use crate::files::LayerFiles;
 use crate::meta::{Kind, Meta};
@@ -51,6 +53,9 @@ pub enum IngestError {
         /// What there was.
         found: u64,
     },
+    /// The bytes are no tar, or one that readers disagree about.
+    #[error("the layer is not a good tar: {0}")]
+    Tar(#[source] tar::Error),
     /// An entry that cannot be in a layer.
     #[error("entry `{}`: {source}", path::shown(.entry))]
     Entry {
@@ -98,19 +103,11 @@ pub struct Finished {
 pub struct Ingest {
     files: LayerFiles,
     pipe: Pipe,
-    tree: Tree,
+    collector: Collector,
     head: Vec<u8>,
-    side: Option<Side>,
     limit: u64,
     /// The tar came from outside and has its own end.
     verbatim: bool,
-}
-
-/// The file for data that cannot be addressed in `layer.tar`.
-#[derive(Debug)]
-struct Side {
-    file: File,
-    size: u64,
 }
 
 impl Ingest {
@@ -123,11 +120,10 @@ impl Ingest {
         let files = LayerFiles::in_dir(dir);
         let pipe = Pipe::create(&files.tar).map_err(IngestError::Write)?;
         Ok(Self {
+            collector: Collector::new(files.side.clone()),
             files,
             pipe,
-            tree: Tree::new(),
             head: Vec::new(),
-            side: None,
             limit: u64::MAX,
             verbatim: false,
         })
@@ -147,7 +143,29 @@ impl Ingest {
     /// Entries so far, deletions with them.
     #[must_use]
     pub const fn entries(&self) -> u64 {
-        self.tree.entries()
+        self.collector.tree.entries()
+    }
+
+    /// Takes a whole tar as it is: its bytes, all of them up to the end of `source`, are `layer.tar`.
+    ///
+    /// What stands behind the end mark of the archive is kept and hashed, and not looked at. An ingest takes one tar and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `source` fails, the tar is malformed or larger than the limit, or an entry cannot be in a layer. Nothing of the layer can
+    /// be used then.
+    pub fn copy_tar(&mut self, source: &mut dyn Read) -> Result<(), IngestError> {
+        self.verbatim = true;
+        self.collector.start_at(self.pipe.total());
+        loop {
+            let bytes = self.pipe.load(source).map_err(pipe_error)?;
+            if bytes.is_empty() {
+                break;
+            }
+            self.collector.feed(bytes)?;
+            self.check_limit()?;
+        }
+        self.collector.end()
     }
 
     /// Adds an entry; of a regular file, exactly its size is read from `body`.
@@ -235,7 +253,8 @@ impl Ingest {
         }
         path.extend_from_slice(name);
         let meta = Meta::file(0, 0);
-        self.tree
+        self.collector
+            .tree
             .add(&path, &meta, Place::None)
             .map_err(|source| entry_error(&path, source))?;
         self.put_header(&path, &meta)
@@ -254,7 +273,8 @@ impl Ingest {
             Kind::File { size } if size > 0 => Place::Tar(at),
             _ => Place::None,
         };
-        self.tree
+        self.collector
+            .tree
             .add(path, meta, place)
             .map_err(|source| entry_error(path, source))?;
         let head = std::mem::take(&mut self.head);
@@ -309,31 +329,81 @@ impl Ingest {
             self.pipe.put(&TRAILER).map_err(pipe_error)?;
         }
         let size = self.pipe.total();
-        let entries = self.tree.entries();
         let sum = self.pipe.finish().map_err(IngestError::Write)?;
         let diff_id = DiffId::from_digest(sum.digest);
-        let index = sys::fs::create_new(&self.files.index).map_err(IngestError::Write)?;
-        let devices = Devices {
-            tar: size,
-            side: self.side.as_ref().map(|side| side.size),
-            tar_hex: &sum.digest.hex(),
-        };
-        let index_size =
-            write::write(&self.tree, &devices, &index).map_err(|error| match error {
-                WriteError::TooLarge => IngestError::TooFar,
-                WriteError::Io(source) => IngestError::Index {
-                    path: self.files.index.clone(),
-                    source,
-                },
-            })?;
-        Ok(Finished {
-            diff_id,
-            size,
-            entries,
-            index_size,
-            side: self.side.is_some(),
-        })
+        write_index(&self.files, self.collector, &sum.file, size, diff_id)
     }
+}
+
+/// The last step: what the collector knows becomes the index.
+fn write_index(
+    files: &LayerFiles,
+    mut collector: Collector,
+    tar: &File,
+    size: u64,
+    diff_id: DiffId,
+) -> Result<Finished, IngestError> {
+    let whole = size - size % BLOCK as u64;
+    // A tar may end without the padding of its last file. A loop device would not show the last piece.
+    if let Some(last) = collector.last
+        && last.offset + last.len > whole
+    {
+        let start = collector
+            .side
+            .copy(tar, &files.tar, last.offset, last.len)?;
+        collector
+            .tree
+            .set_place(last.inode, Place::Side(start))
+            .map_err(|_| IngestError::TooFar)?;
+    }
+    let index = sys::fs::create_new(&files.index).map_err(IngestError::Write)?;
+    let devices = Devices {
+        tar: whole,
+        side: collector.side.size(),
+        tar_hex: &diff_id.digest().hex(),
+    };
+    let index_size =
+        write::write(&collector.tree, &devices, &index).map_err(|error| match error {
+            WriteError::TooLarge => IngestError::TooFar,
+            WriteError::Io(source) => IngestError::Index {
+                path: files.index.clone(),
+                source,
+            },
+        })?;
+    Ok(Finished {
+        diff_id,
+        size,
+        entries: collector.tree.entries(),
+        index_size,
+        side: collector.side.size().is_some(),
+    })
+}
+
+/// Makes the index of a layer anew from its `layer.tar`, and `side` if it needs one. Neither may exist.
+///
+/// The result is the same, byte for byte, as that of the [`Ingest`] that made the layer; `diff_id` is not verified. This is how damage in
+/// an index is found and mended.
+///
+/// # Errors
+///
+/// As for [`Ingest::copy_tar`].
+pub fn reindex(files: &LayerFiles, diff_id: DiffId) -> Result<Finished, IngestError> {
+    let mut tar = sys::fs::open(&files.tar).map_err(IngestError::Write)?;
+    let mut collector = Collector::new(files.side.clone());
+    let mut buffer = vec![0; pipe::BUFFER];
+    let mut size = 0;
+    loop {
+        let count = match tar.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(IngestError::Read(error)),
+        };
+        collector.feed(&buffer[..count])?;
+        size += count as u64;
+    }
+    collector.end()?;
+    write_index(files, collector, &tar, size, diff_id)
 }
 
 fn entry_error(path: &[u8], source: EntryError) -> IngestError {

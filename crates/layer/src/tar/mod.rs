@@ -7,8 +7,18 @@
 //! It knows V7, ustar with its prefix, PAX with global headers, GNU's long names, base-256 numbers and sparse files (the
 //! old form, and PAX 0.0, 0.1 and 1.0).
 
+mod number;
+mod pax;
+mod read;
+mod scan;
+mod sparse;
 mod write;
 
+pub use pax::MAX_EXTENDED;
+pub use read::{Entry, Reader};
+pub use scan::{Error, Problem};
+pub(crate) use scan::{Scanner, Step};
+pub use sparse::{MAX_SEGMENTS, Segment};
 pub use write::{TRAILER, Writer, header};
 
 /// Size of a block: headers are one, data is padded to a multiple.

@@ -13,7 +13,7 @@
 
 use std::io::{self, Write};
 
-use super::BLOCK;
+use super::{BLOCK, pax};
 use crate::meta::{Kind, Meta, Time};
 use crate::path;
 
@@ -143,7 +143,8 @@ fn records(full: &[u8], long: bool, link: &[u8], meta: &Meta) -> Vec<u8> {
         add(b"mtime", decimal(meta.mtime).as_bytes());
     }
     for (name, value) in &meta.xattrs {
-        add(&[b"SCHILY.xattr.", &name[..]].concat(), value);
+        let key = [&b"SCHILY.xattr."[..], &pax::encode_schily(name)].concat();
+        add(&key, value);
     }
     all.sort();
     let mut out = Vec::new();
@@ -167,7 +168,7 @@ fn decimal(time: Time) -> String {
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts itself.
-fn record(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn record(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
