@@ -1,9 +1,10 @@
 //! Processes: handles that cannot hit a stranger, waiting, signals, and starting ourselves again.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,6 +50,18 @@ impl Handle {
     #[must_use]
     pub fn from_fd(fd: OwnedFd, pid: Pid) -> Self {
         Self { fd, pid }
+    }
+
+    /// A second handle on the same process.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            pid: self.pid,
+        })
     }
 
     /// Its number.
@@ -256,6 +269,15 @@ fn sealed_copy(path: &Path) -> Result<OwnedFd> {
     Ok(memory.into())
 }
 
+/// Ends this process at once: no destructors, no flushing.
+#[expect(
+    clippy::exit,
+    reason = "the way out of a re-executed process that is not the command line"
+)]
+pub fn leave(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
 /// Takes ownership of a descriptor that this process was started with; `None` if it is not open.
 ///
 /// # Safety by convention
@@ -293,6 +315,44 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Becomes another program, with exactly these arguments and this environment, in this order; returns only to say why not.
+///
+/// `path` is used as it is; nothing is looked for in `PATH`. A zero byte in a string is an error (`InvalidInput`).
+#[must_use]
+pub fn execute(path: &Path, args: &[String], env: &[String]) -> io::Error {
+    let c_strings = |strings: &[String]| -> io::Result<Vec<CString>> {
+        strings
+            .iter()
+            .map(|text| CString::new(text.as_bytes()).map_err(io::Error::from))
+            .collect()
+    };
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let prepared = (|| {
+        Ok((
+            CString::new(path.as_os_str().as_bytes())?,
+            c_strings(args)?,
+            c_strings(env)?,
+        ))
+    })();
+    let (path, args, env) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return error,
+    };
+    // Rust ignores SIGPIPE in every program; the next one must not inherit that.
+    // SAFETY: setting the default action installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let (args, env) = (pointers(&args), pointers(&env));
+    // SAFETY: both lists end with a null pointer, and the strings behind the others outlive the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 #[cfg(test)]

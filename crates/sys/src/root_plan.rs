@@ -46,6 +46,24 @@ pub struct Upper {
     pub dir: PathBuf,
     /// An empty directory for the kernel.
     pub work: PathBuf,
+    /// Ignore every `fsync` inside, and do not write anything out at the end. Much faster, and right for what is thrown away or
+    /// made again after a crash of the machine. The kernel refuses to mount such an upper directory a second time until
+    /// [`Upper::settle`] has said that there was no crash.
+    pub volatile: bool,
+}
+
+impl Upper {
+    /// Allows a volatile upper directory to be mounted again, after it was unmounted in peace.
+    ///
+    /// # Errors
+    ///
+    /// The mark cannot be removed.
+    pub fn settle(&self) -> Result<()> {
+        if self.volatile {
+            Root::open(&self.work)?.remove_all(Path::new("work/incompat"))?;
+        }
+        Ok(())
+    }
 }
 
 impl RootPlan {
@@ -101,7 +119,7 @@ impl RootPlan {
             lowers,
             upper,
             userxattr: self.userxattr,
-            volatile: true,
+            volatile: self.upper.as_ref().is_some_and(|upper| upper.volatile),
         };
         let mounted = overlay.mount()?;
         if read_only {

@@ -1,0 +1,95 @@
+//! What the parent and the process that makes a container say to each other.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use sys::socket::Connection;
+
+use crate::error::Failure;
+use crate::spec::Spec;
+use crate::stub::Stubs;
+
+/// From the parent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Make this container. Comes first, with the container's standard input unless it has a terminal.
+    Start(Box<Spec>),
+}
+
+/// To the parent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// The program runs. Comes with a pidfd of it, and with its terminal if it has one.
+    Started {
+        /// Its number in the parent's pid namespace.
+        pid: i32,
+    },
+    /// It will not run.
+    Failed(Failure, Stubs),
+    /// It has ended.
+    Ended {
+        ended: Exit,
+        /// What was made in the upper directory only to mount on.
+        stubs: Stubs,
+    },
+}
+
+/// How a container's program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It exited with this code.
+    Code(u8),
+    /// This signal killed it.
+    Signal(u8),
+}
+
+impl Exit {
+    /// As a shell reports it: the code, or 128 and the signal's number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal.saturating_add(128),
+        }
+    }
+
+    /// True for exit code 0.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl From<sys::process::Ended> for Exit {
+    fn from(ended: sys::process::Ended) -> Self {
+        // The kernel keeps 8 bits of a code and 7 of a signal.
+        match ended {
+            sys::process::Ended::Code(code) => Self::Code(u8::try_from(code & 255).unwrap_or(255)),
+            sys::process::Ended::Signal(signal) => {
+                Self::Signal(u8::try_from(signal & 127).unwrap_or(127))
+            }
+        }
+    }
+}
+
+pub(crate) fn send(
+    to: &Connection,
+    message: &impl Serialize,
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    to.send(&serde_json::to_vec(message)?, files)
+}
+
+pub(crate) fn receive<T: DeserializeOwned>(
+    from: &Connection,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    match from.receive()? {
+        Some((bytes, files)) => Ok(Some((serde_json::from_slice(&bytes)?, files))),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,267 @@
+//! The private tree in which a container is made.
+//!
+//! ```text
+//! /                 a memory file system, the root of a mount namespace of our own
+//! ├── layers/       mount points of the layers
+//! ├── root/         the container's root: overlay, binds, /dev and all
+//! ├── files/        generated files, bound into the container
+//! ├── bundle/       config.json for libcontainer
+//! ├── state/        what libcontainer notes down
+//! ├── proc, dev     the host's
+//! ├── host-sys      the host's /sys, if the container needs it
+//! └── sys/fs/cgroup an empty directory: libcontainer finds no control groups here and leaves them alone
+//! ```
+//!
+//! The host's tree is let go of before `libcontainer` runs, so nothing that it does by path can reach the host, nothing
+//! appears on the host, and everything goes when the last process of the namespace goes, however that ends.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use sys::fs::{Context, Result};
+use sys::mount::{self, Attributes, Detached};
+use sys::root::{Kind, Root};
+
+use crate::oci::Places;
+use crate::spec::{Mount, MountSource, Spec};
+use crate::stub::Stubs;
+
+/// The tree after it was made.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) places: Places,
+    pub(crate) bundle: PathBuf,
+    pub(crate) state: PathBuf,
+}
+
+const SKELETON: [&str; 9] = [
+    "layers", "root", "files", "bundle", "state", "proc", "dev", "sys", "sys/fs",
+];
+
+/// Options of every memory file system that only holds what we put there.
+const SMALL: [(&str, &str); 2] = [("size", "16m"), ("mode", "0755")];
+
+/// Makes the tree and enters it. `stubs` tells, also after an error, what was made in the upper directory.
+///
+/// # Errors
+///
+/// A layer or a source of a mount is missing, or the kernel or the privileges do not allow a mount.
+pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Result<Stage> {
+    let host = Path::new("/");
+    sys::namespace::unshare_mounts().context("make a mount namespace over", host)?;
+    let tree = mount::tmpfs(
+        &SMALL,
+        Attributes {
+            nosuid: true,
+            nodev: true,
+            ..Attributes::default()
+        },
+    )?;
+    let root = handle(&tree)?;
+    tree.attach(host)?;
+    for name in SKELETON {
+        root.mkdir(Path::new(name), 0o755)?;
+    }
+    root.mkdir(Path::new("sys/fs/cgroup"), 0o755)?;
+    mount_root(spec, &root)?;
+    let upper = match &spec.root.upper {
+        Some(upper) => Some(Root::open(&upper.dir)?),
+        None => None,
+    };
+    let container = root.open_dir(Path::new("root"))?;
+    let mut place = Placing {
+        spec,
+        stage: &root,
+        container,
+        upper,
+        stubs,
+        files: 0,
+    };
+    place.all()?;
+    for name in ["proc", "dev"] {
+        attach_in(mount::bind(&host.join(name), true)?, &root, Path::new(name))?;
+    }
+    let host_sys = if needs_host_sys {
+        root.mkdir(Path::new("host-sys"), 0o755)?;
+        attach_in(
+            mount::bind(Path::new("/sys"), true)?,
+            &root,
+            Path::new("host-sys"),
+        )?;
+        Some(PathBuf::from("/host-sys"))
+    } else {
+        None
+    };
+    mount::pivot_into(&root)?;
+    let places = Places {
+        rootfs: PathBuf::from("/root"),
+        host_sys,
+    };
+    Ok(Stage {
+        places,
+        bundle: PathBuf::from("/bundle"),
+        state: PathBuf::from("/state"),
+    })
+}
+
+fn mount_root(spec: &Spec, stage: &Root) -> Result<()> {
+    let mounted = spec.root.mount(&stage.open_dir(Path::new("layers"))?)?;
+    mounted.make_private(true)?;
+    attach_in(mounted, stage, Path::new("root"))
+}
+
+/// The root of a detached mount as a [`Root`].
+fn handle(mount: &Detached) -> Result<Root> {
+    let name = Path::new("the container's tree");
+    let fd: OwnedFd = rustix::io::fcntl_dupfd_cloexec(mount, 3).context("open", name)?;
+    Ok(Root::from_fd(fd, name))
+}
+
+/// Attaches to a path inside `root`, links followed there and nowhere else.
+fn attach_in(mount: Detached, root: &Root, target: &Path) -> Result<()> {
+    let at = root.handle_following(target)?;
+    mount.attach_to(at, target)
+}
+
+/// Mounts things into the container's root.
+struct Placing<'a> {
+    spec: &'a Spec,
+    stage: &'a Root,
+    container: Root,
+    upper: Option<Root>,
+    stubs: &'a mut Stubs,
+    files: u32,
+}
+
+impl Placing<'_> {
+    fn all(&mut self) -> Result<()> {
+        for directory in ["/proc", "/sys"] {
+            self.stub(Path::new(directory), true)?;
+        }
+        // A working directory that is missing is content: it stays in the layer.
+        self.container.mkdir_all(&self.spec.cwd, 0o755)?;
+        self.devices()?;
+        for mount in &self.spec.mounts {
+            self.mount(mount)?;
+        }
+        Ok(())
+    }
+
+    fn stub(&mut self, target: &Path, directory: bool) -> Result<()> {
+        self.stubs
+            .prepare(&self.container, self.upper.as_ref(), target, directory)
+    }
+
+    /// `/dev` and what is mounted in it; `libcontainer` makes the nodes.
+    fn devices(&mut self) -> Result<()> {
+        self.real_directory("dev")?;
+        let options = [("size", "64k"), ("mode", "0755")];
+        let dev = mount::tmpfs(
+            &options,
+            Attributes {
+                nosuid: true,
+                ..Attributes::default()
+            },
+        )?;
+        attach_in(dev, &self.container, Path::new("dev"))?;
+        let dev = self.container.open_dir(Path::new("dev"))?;
+        for name in ["pts", "mqueue", "shm"] {
+            dev.mkdir(Path::new(name), 0o755)?;
+        }
+        let size = self.spec.shm_size.to_string();
+        let restricted = Attributes {
+            nosuid: true,
+            nodev: true,
+            noexec: true,
+            readonly: false,
+        };
+        let shm = mount::tmpfs(&[("size", &size), ("mode", "1777")], restricted)?;
+        attach_in(shm, &dev, Path::new("shm"))
+    }
+
+    /// A directory of that name itself: a link there could lead our mounts astray.
+    fn real_directory(&mut self, name: &str) -> Result<()> {
+        let path = Path::new(name);
+        match sys::fs::optional(self.container.stat(path))? {
+            Some(stat) if stat.kind == Kind::Dir => Ok(()),
+            Some(_) => Err(io::Error::from(io::ErrorKind::NotADirectory))
+                .context("mount on", &Path::new("/").join(name)),
+            None => self.stub(path, true),
+        }
+    }
+
+    fn mount(&mut self, mount: &Mount) -> Result<()> {
+        let (source, directory) = self.source(mount)?;
+        self.stub(&mount.target, directory)?;
+        if mount.readonly {
+            source.restrict(Attributes::READONLY, true)?;
+        }
+        attach_in(source, &self.container, &mount.target)
+    }
+
+    /// The mount, and whether it is a directory.
+    fn source(&mut self, mount: &Mount) -> Result<(Detached, bool)> {
+        match &mount.source {
+            MountSource::Bind { path, recursive } => {
+                let bound = mount::bind(path, *recursive)?;
+                bound.make_private(true)?;
+                Ok((bound, sys::fs::metadata(path)?.is_dir()))
+            }
+            MountSource::Tmpfs { size, mode, exec } => {
+                let mode = format!("{mode:o}");
+                let size = size.map(|size| size.to_string());
+                let mut options = vec![("mode", mode.as_str())];
+                options.extend(size.as_deref().map(|size| ("size", size)));
+                let attributes = Attributes {
+                    nosuid: true,
+                    nodev: true,
+                    noexec: !exec,
+                    readonly: false,
+                };
+                Ok((mount::tmpfs(&options, attributes)?, true))
+            }
+            MountSource::File {
+                content,
+                mode,
+                uid,
+                gid,
+            } => {
+                let path = self.next_file();
+                let mut file = self.stage.create(&path, *mode)?;
+                io::Write::write_all(&mut file, content).context("write", &path)?;
+                self.stage.chmod(&path, *mode)?;
+                self.stage.chown(&path, *uid, *gid)?;
+                Ok((
+                    mount::bind_fd(self.stage.handle(&path)?, &path, false)?,
+                    false,
+                ))
+            }
+            MountSource::Layers { plan, path } => self.layers(plan, path),
+        }
+    }
+
+    /// Another root filesystem is mounted beside, and the asked part of it, resolved inside it, is bound.
+    fn layers(&mut self, plan: &sys::root_plan::RootPlan, path: &Path) -> Result<(Detached, bool)> {
+        let (scratch, beside) = (self.next_file(), self.next_file());
+        self.stage.mkdir(&scratch, 0o700)?;
+        self.stage.mkdir(&beside, 0o755)?;
+        let mounted = plan.mount(&self.stage.open_dir(&scratch)?)?;
+        mounted.make_private(true)?;
+        attach_in(mounted, self.stage, &beside)?;
+        let inside = self.stage.open_dir(&beside)?;
+        let handle = inside.handle_following(path)?;
+        let directory = inside.metadata(path)?.kind == Kind::Dir;
+        Ok((mount::bind_fd(handle, path, false)?, directory))
+    }
+
+    fn next_file(&mut self) -> PathBuf {
+        self.files += 1;
+        PathBuf::from(format!("files/{}", self.files))
+    }
+}
+
+/// What a fresh `/sys` needs is a network namespace of our own user namespace.
+pub(crate) fn can_mount_sysfs() -> bool {
+    mount::file_system("sysfs", "sysfs", &[], Attributes::READONLY).is_ok()
+}
