@@ -44,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod caches;
 mod change;
 mod clock;
 mod collect;
@@ -56,6 +57,7 @@ mod images;
 mod layers;
 mod lease;
 mod names;
+mod prune;
 mod publish;
 mod records;
 mod remove;
@@ -67,6 +69,7 @@ mod trees;
 mod verify;
 
 pub use blobs::{Blob, BlobIngest, Expected};
+pub use caches::Cache;
 pub use clock::Clock;
 pub use collect::Collected;
 pub use containers::{Container, NewContainer};
@@ -77,6 +80,7 @@ pub use images::{Image, NewImage};
 pub use layers::{Layer, LayerIngest};
 pub use lease::Lease;
 pub use names::NameEvent;
+pub use prune::{PrunedRecords, RecordPolicy};
 pub use records::Record;
 pub use remove::Removed;
 pub use roots::Way;

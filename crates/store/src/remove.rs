@@ -11,6 +11,9 @@ use crate::images::{self, Image};
 use crate::names;
 use crate::store::Store;
 
+/// What the past of a name says of a removal.
+const BY: &str = "rmi";
+
 /// What a removal did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -82,13 +85,13 @@ fn by_name(
         .any(|other| other != name && !is_origin(other, name));
     let mut removed = Removed::default();
     if others {
-        untag(store, db, name, &mut removed)?;
+        untag(store, db, name, &mut removed, BY)?;
         return Ok((removed, Vec::new()));
     }
     if !force {
         refuse_used(db, image, &name.familiar())?;
     }
-    delete(store, db, image, removed)
+    delete(store, db, image, removed, BY)
 }
 
 fn is_origin(other: &Reference, name: &Reference) -> bool {
@@ -114,7 +117,7 @@ fn by_id(store: &Store, db: &Connection, image: &Image, text: &str, force: bool)
         }
         refuse_used(db, image, text)?;
     }
-    delete(store, db, image, Removed::default())
+    delete(store, db, image, Removed::default(), BY)
 }
 
 /// Refuses if a container was made from the image.
@@ -135,17 +138,29 @@ fn refuse_used(db: &Connection, image: &Image, text: &str) -> Result<()> {
 }
 
 /// Takes the image and its names; returns what it needed.
-fn delete(store: &Store, db: &Connection, image: &Image, mut removed: Removed) -> Outcome {
+pub(crate) fn delete(
+    store: &Store,
+    db: &Connection,
+    image: &Image,
+    mut removed: Removed,
+    by: &str,
+) -> Outcome {
     for name in &image.names {
-        untag(store, db, name, &mut removed)?;
+        untag(store, db, name, &mut removed, by)?;
     }
     let candidates = take(db, &image.digest)?;
     removed.deleted.push(image.id);
     Ok((removed, candidates))
 }
 
-fn untag(store: &Store, db: &Connection, name: &Reference, removed: &mut Removed) -> Result<()> {
-    if names::take_name(db, &name.to_string(), "rmi", store.now())? {
+fn untag(
+    store: &Store,
+    db: &Connection,
+    name: &Reference,
+    removed: &mut Removed,
+    by: &str,
+) -> Result<()> {
+    if names::take_name(db, &name.to_string(), by, store.now())? {
         removed.untagged.push(name.clone());
     }
     Ok(())

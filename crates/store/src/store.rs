@@ -99,19 +99,8 @@ impl Store {
         self.inner.folder.root()
     }
 
-    /// The directory of the shared cache `id`, made if it is missing.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made.
-    pub fn cache_dir(&self, id: &str) -> Result<PathBuf> {
-        let path = self.inner.folder.caches().join(hashed(id));
-        folder::make_dir(&path)?;
-        Ok(path)
-    }
-
-    /// Where the stat index of the build context `id` is kept. The file need not exist; replace it with
-    /// [`sys::fs::replace`].
+    /// Where the stat index of the build context `id` is kept. The file need not exist;
+    /// [`Lease::put_context`](crate::Lease::put_context) replaces it.
     #[must_use]
     pub fn context_file(&self, id: &str) -> PathBuf {
         self.inner.folder.contexts().join(hashed(id))
@@ -172,6 +161,6 @@ impl Store {
 }
 
 /// A name from outside as a file name.
-fn hashed(id: &str) -> String {
+pub(crate) fn hashed(id: &str) -> String {
     oci::Digest::sha256_of(id.as_bytes()).hex()
 }

@@ -33,7 +33,15 @@ impl Lock {
     ///
     /// The file cannot be opened or the file system has no locks.
     pub fn acquire(path: &Path, mode: Mode) -> Result<Self> {
-        let file = fs::open_or_create(path)?;
+        Self::acquire_on(fs::open_or_create(path)?, path, mode)
+    }
+
+    /// As [`Lock::acquire`], on a file or directory that is already open; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// The file system has no locks.
+    pub fn acquire_on(file: File, path: &Path, mode: Mode) -> Result<Self> {
         let operation = match mode {
             Mode::Shared => FlockOperation::LockShared,
             Mode::Exclusive => FlockOperation::LockExclusive,
