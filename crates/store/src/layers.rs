@@ -201,7 +201,7 @@ impl LayerIngest {
     fn publish_if(mut self, check: impl FnOnce(&Layer) -> Result<()>) -> Result<Layer> {
         let ingest = self.ingest.take().expect("there until `self` is used up");
         let finished = ingest.finish().map_err(Box::new)?;
-        let layer = of_finished(&self.dir, &finished)?;
+        let layer = of_finished(&LayerFiles::in_dir(&self.dir), &finished)?;
         check(&layer)?;
         publish_layer(&self.lease, &self.dir, layer)
     }
@@ -215,10 +215,10 @@ impl Drop for LayerIngest {
     }
 }
 
-/// The finished layer in `dir`.
-pub(crate) fn of_finished(dir: &Path, finished: &layer::Finished) -> Result<Layer> {
+/// What these files are as a layer, whose directory the caller knows.
+pub(crate) fn of_finished(files: &LayerFiles, finished: &layer::Finished) -> Result<Layer> {
     let side_size = if finished.side {
-        fs::metadata(&LayerFiles::in_dir(dir).side)?.len()
+        fs::metadata(&files.side)?.len()
     } else {
         0
     };
@@ -229,7 +229,7 @@ pub(crate) fn of_finished(dir: &Path, finished: &layer::Finished) -> Result<Laye
         entries: finished.entries,
         side: finished.side,
         created: 0,
-        dir: dir.to_owned(),
+        dir: PathBuf::new(),
     })
 }
 
@@ -248,15 +248,27 @@ pub(crate) fn publish_layer(lease: &Lease, dir: &Path, mut layer: Layer) -> Resu
     Ok(layer)
 }
 
-/// Writes the row of a layer, over an older one.
-pub(crate) fn record(db: &rusqlite::Connection, layer: &Layer, boot: Option<&str>) -> Result<()> {
-    let id = layer.diff_id.to_string();
+/// Writes the row of a layer, over an older one. Its directory is a new one.
+fn record(db: &rusqlite::Connection, layer: &Layer, boot: Option<&str>) -> Result<()> {
+    record_files(db, layer, boot)?;
+    // Nothing is unpacked in it yet.
+    db.prepare_cached("DELETE FROM tree WHERE diff_id = ?1")?
+        .execute([layer.diff_id.to_string()])?;
+    Ok(())
+}
+
+/// Writes what is known of a layer's files, over an older row.
+pub(crate) fn record_files(
+    db: &rusqlite::Connection,
+    layer: &Layer,
+    boot: Option<&str>,
+) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO layer (diff_id, size, index_size, side, entries, created, boot) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (diff_id) DO UPDATE SET size = ?2, index_size = ?3, side = ?4, entries = ?5, boot = ?7",
     )?
     .execute((
-        &id,
+        layer.diff_id.to_string(),
         db::number(layer.size),
         db::number(layer.index_size),
         layer.side,
@@ -264,9 +276,6 @@ pub(crate) fn record(db: &rusqlite::Connection, layer: &Layer, boot: Option<&str
         layer.created,
         boot,
     ))?;
-    // The directory is a new one: nothing is unpacked in it.
-    db.prepare_cached("DELETE FROM tree WHERE diff_id = ?1")?
-        .execute([&id])?;
     Ok(())
 }
 
@@ -290,7 +299,10 @@ impl Store {
             return Ok(None);
         }
         let trusted = boot.is_none_or(|boot| boot == self.inner.boot);
-        Ok((trusted && layer.has_index()).then_some(layer))
+        if trusted && layer.has_index() {
+            return Ok(Some(layer));
+        }
+        self.verify_layer(&layer, trusted)
     }
 
     /// These layers, bottom first, as one tree. Keeps nothing, see [`Lease::view`].

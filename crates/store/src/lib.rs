@@ -66,6 +66,7 @@ mod store;
 mod sweep;
 mod sync;
 mod trees;
+mod usage;
 mod verify;
 
 pub use blobs::{Blob, BlobIngest, Expected};
@@ -86,3 +87,4 @@ pub use remove::Removed;
 pub use roots::Way;
 pub use store::{OpenOptions, Store};
 pub use sync::{UPKEEP, upkeep_if_asked};
+pub use usage::{ImageUsage, Part, Usage};

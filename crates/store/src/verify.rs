@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use layer::LayerFiles;
 use oci::{Digest, Hasher};
 use sys::fs::{self, Context as _};
 
@@ -9,6 +10,8 @@ use crate::blobs::Blob;
 use crate::change::{Change, Content};
 use crate::collect;
 use crate::error::Result;
+use crate::layers::{self, Layer};
+use crate::lease::Lease;
 use crate::store::Store;
 
 /// How much of a file is read at once.
@@ -27,7 +30,62 @@ pub(crate) fn digest_of(path: &std::path::Path, like: &Digest) -> Result<Digest>
     }
 }
 
+/// Makes the index of a layer in a lease's folder.
+pub(crate) fn reindexed(lease: &Lease, layer: &Layer) -> Result<(LayerFiles, layer::Finished)> {
+    let dir = lease.temporary("index");
+    fs::create_dir(&dir)?;
+    let files = LayerFiles {
+        tar: layer.tar(),
+        ..LayerFiles::in_dir(&dir)
+    };
+    let finished = layer::reindex(&files, layer.diff_id).map_err(Box::new)?;
+    Ok((files, finished))
+}
+
 impl Store {
+    /// Makes a layer usable again that lost its index, or that was not on the disk when the machine stopped; then its tar is
+    /// hashed first. `None` if the tar is torn: the layer is dropped.
+    pub(crate) fn verify_layer(&self, layer: &Layer, trusted: bool) -> Result<Option<Layer>> {
+        let content = Content::Layer(layer.diff_id);
+        if !trusted && digest_of(&layer.tar(), layer.diff_id.digest())? != *layer.diff_id.digest() {
+            self.drop_torn(&content)?;
+            return Ok(None);
+        }
+        let mended = self.mend_index(layer)?;
+        if !trusted && mended.is_some() {
+            self.trust(&content)?;
+        }
+        Ok(mended)
+    }
+
+    /// Makes the index of a layer anew from its tar. `None` if the layer was removed meanwhile.
+    pub(crate) fn mend_index(&self, layer: &Layer) -> Result<Option<Layer>> {
+        let lease = self.lease("mend an index")?;
+        let (files, finished) = reindexed(&lease, layer)?;
+        let mut mended = layers::of_finished(&files, &finished)?;
+        mended.dir.clone_from(&layer.dir);
+        mended.created = layer.created;
+        let change = self.change()?;
+        let there = self.read("find a layer", |db| {
+            layers::layer_row(self, db, &layer.diff_id)
+        })?;
+        let Some((_, boot)) = there else {
+            return Ok(None);
+        };
+        let place = mended.files();
+        if mended.side {
+            fs::rename(&files.side, &place.side)?;
+        }
+        fs::rename(&files.index, &place.index)?;
+        // What is new is not on the disk, whatever was known of the tar.
+        let boot = Some(boot.unwrap_or_else(|| self.inner.boot.clone()));
+        change.transaction("record an index", |db| {
+            layers::record_files(db, &mended, boot.as_deref())
+        })?;
+        self.untidy();
+        Ok(Some(mended))
+    }
+
     /// Hashes a blob and trusts it from now on if it is whole; drops it otherwise.
     pub(crate) fn verify_blob(&self, blob: &Blob) -> Result<bool> {
         let content = Content::Blob(*blob.digest());
