@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compression;
 mod erofs;
 mod files;
 mod ingest;

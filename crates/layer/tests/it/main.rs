@@ -6,4 +6,5 @@
     reason = "helpers of tests fail like tests, and skipped tests are loud"
 )]
 
+mod compression;
 mod mounted;
