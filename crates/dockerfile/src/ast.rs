@@ -220,8 +220,8 @@ pub struct Run {
 pub enum Script {
     /// Run this command.
     Command(CommandLine),
-    /// Put `content` into an executable read-only file `/dev/pipes/NAME` and run that, without a
-    /// shell of ours between: the body says with `#!` who runs it.
+    /// Put `content` into an executable read-only file `/dev/pipes/NAME` and have the SHELL run
+    /// that: the body says with `#!` who reads it. See [`crate::history::argv`].
     File {
         /// The file's name.
         name: String,

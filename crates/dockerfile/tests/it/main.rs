@@ -5,5 +5,7 @@
 
 mod expansion;
 mod heredocs;
+mod instructions;
 mod parsing;
+mod scope;
 mod support;
