@@ -25,6 +25,7 @@ mod run;
 mod spec;
 mod stage;
 mod stub;
+pub mod user;
 
 pub use error::{Error, Result};
 pub use message::Exit;
