@@ -18,6 +18,7 @@
 pub mod capability;
 mod child;
 mod error;
+pub mod etc;
 mod message;
 mod oci;
 mod restrict;
