@@ -27,6 +27,8 @@ pub fn range(from: &File, offset: u64, to: &mut File, length: u64) -> io::Result
                 | Errno::INVAL
                 | Errno::NOSYS
                 | Errno::OPNOTSUPP
+                // The target is open for appending only.
+                | Errno::BADF
                 | Errno::IO
                 | Errno::PERM,
             ) => {

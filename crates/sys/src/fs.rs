@@ -78,6 +78,8 @@ macro_rules! wrap {
 wrap! {
     /// Opens a file for reading.
     open(path: &Path) -> File = "open" on path, File::open(path);
+    /// Opens something that exists, such as a pipe, for writing.
+    open_for_writing(path: &Path) -> File = "open" on path, OpenOptions::new().write(true).open(path);
     /// Creates a file that must not exist yet, for reading and writing.
     create_new(path: &Path) -> File = "create" on path,
         OpenOptions::new().read(true).write(true).create_new(true).open(path);

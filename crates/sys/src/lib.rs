@@ -15,6 +15,7 @@ pub mod root;
 pub mod root_plan;
 pub mod socket;
 pub mod sync;
+pub mod user;
 pub mod xattr;
 
 /// Runs a function before `main`, and ends the program with its code if it returns one. For test programs.
