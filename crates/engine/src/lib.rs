@@ -5,4 +5,77 @@
 
 #![forbid(unsafe_code)]
 
+pub mod browse;
+mod changes;
 pub mod containers;
+mod error;
+pub mod images;
+pub mod transfer;
+
+use std::path::Path;
+
+use store::{OpenOptions, Store};
+
+pub use error::Error;
+
+/// What the program can do with one store.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    store: Store,
+}
+
+impl Engine {
+    /// Opens the store at `root`, making it if the folder is missing or empty.
+    ///
+    /// # Errors
+    ///
+    /// The folder is something else, belongs to somebody else, or was made by a newer barque.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            store: Store::open(root, &OpenOptions::default())?,
+        })
+    }
+
+    /// Works with a store that is open already.
+    #[must_use]
+    pub const fn over(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// True for the superuser.
+#[must_use]
+pub fn is_root() -> bool {
+    sys::user::is_root()
+}
+
+/// A small text file that a person named.
+///
+/// # Errors
+///
+/// It cannot be read, is no text, or is larger than 4 MiB.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    use std::io::Read as _;
+
+    use sys::fs::Context as _;
+
+    /// Larger files are not written by hand; this keeps `/dev/zero` from filling the memory.
+    const MOST: u64 = 4 << 20;
+    let mut bytes = Vec::new();
+    sys::fs::open(path)?
+        .take(MOST + 1)
+        .read_to_end(&mut bytes)
+        .context("read", path)?;
+    let wrong =
+        |why: &str| sys::fs::Error::new("read", path, std::io::Error::other(why.to_owned()));
+    if bytes.len() as u64 > MOST {
+        return Err(wrong("it is larger than 4 MiB").into());
+    }
+    Ok(String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))?)
+}

@@ -18,7 +18,6 @@
 pub mod capability;
 mod child;
 mod error;
-pub mod etc;
 mod message;
 mod oci;
 mod restrict;
@@ -26,7 +25,6 @@ mod run;
 mod spec;
 mod stage;
 mod stub;
-pub mod user;
 
 pub use error::{Error, Result};
 pub use message::Exit;

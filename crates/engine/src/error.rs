@@ -1,0 +1,214 @@
+//! What the door of this crate can answer instead of a result.
+
+use std::path::PathBuf;
+
+/// Why something could not be done, for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused or failed.
+    #[error("{0}")]
+    Store(#[source] store::Error),
+    /// A file operation failed.
+    #[error("{0}")]
+    Io(#[source] sys::fs::Error),
+    /// A layer of an image could not be read.
+    #[error("cannot read image `{image}`: {source}")]
+    Read {
+        /// Which image, as it was asked for.
+        image: String,
+        /// Why.
+        source: layer::IndexError,
+    },
+    /// A text is not a name of an image.
+    #[error("{0}")]
+    Reference(#[source] oci::ReferenceError),
+    /// A name that is given to an image must not say which image that is.
+    #[error("`{0}` has a digest; a new name is `NAME[:TAG]`")]
+    NameWithDigest(String),
+    /// A text is not a platform.
+    #[error("{0}")]
+    Platform(#[source] oci::PlatformError),
+    /// A filter of a listing that is not known, or has no such value.
+    #[error("`{filter}` is not a filter: {why}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A path that is not in an image.
+    #[error("`{path}` is not in image `{image}`")]
+    NoSuchPath {
+        /// The image, as it was asked for.
+        image: String,
+        /// The path.
+        path: String,
+    },
+    /// A path in an image that is not what is needed.
+    #[error("`{path}` in image `{image}` is not {wanted}")]
+    NotA {
+        /// The image, as it was asked for.
+        image: String,
+        /// The path.
+        path: String,
+        /// What it should be: `a regular file`.
+        wanted: &'static str,
+    },
+    /// A file of an image was asked for without its path.
+    #[error("`{0}` names no file of an image")]
+    NoPath(String),
+    /// What was read could not be passed on.
+    #[error("cannot write {what}: {source}")]
+    Output {
+        /// What was being written.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An archive cannot be loaded; nothing of it was kept.
+    #[error("cannot load {}: {source}", .path.as_ref().map_or_else(|| "the archive on stdin".to_owned(), |path| format!("`{}`", path.display())))]
+    Load {
+        /// The archive; `None` for stdin.
+        path: Option<PathBuf>,
+        /// Why.
+        source: Box<crate::transfer::LoadError>,
+    },
+    /// A root filesystem cannot be imported; nothing of it was kept.
+    #[error("cannot import {}: {why}", .path.as_ref().map_or_else(|| "from stdin".to_owned(), |path| format!("`{}`", path.display())))]
+    Import {
+        /// The tar; `None` for stdin.
+        path: Option<PathBuf>,
+        /// Why.
+        why: String,
+    },
+    /// An instruction cannot be applied to an image's config.
+    #[error("cannot apply the change `{instruction}`: {why}")]
+    Change {
+        /// The instruction as it was given.
+        instruction: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A time that cannot be understood.
+    #[error("`{text}` is not a time: {why}")]
+    Time {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The place where an OCI layout should go has other files.
+    #[error("`{}` is not empty and not an OCI layout: {why}", .path.display())]
+    NotALayout {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An OCI layout is a folder and has no place on stdout.
+    #[error("an OCI layout is a folder and cannot be written to stdout")]
+    LayoutToStdout,
+    /// A folder of files cannot be compressed as one.
+    #[error("an OCI layout folder cannot be compressed as a whole")]
+    CompressedLayout,
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<sys::fs::Error> for Error {
+    fn from(error: sys::fs::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<oci::ReferenceError> for Error {
+    fn from(error: oci::ReferenceError) -> Self {
+        Self::Reference(error)
+    }
+}
+
+impl From<oci::PlatformError> for Error {
+    fn from(error: oci::PlatformError) -> Self {
+        Self::Platform(error)
+    }
+}
+
+impl Error {
+    /// What a person can do about it; each names a flag or a command that exists.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Store(error) => return store_hints(error),
+            Self::Filter { .. } => {
+                "filters are dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE and since=IMAGE"
+            }
+            Self::NoPath(_) => "the path begins with `/`: `barque cat alpine:3:/etc/os-release`",
+            Self::NoSuchPath { image, .. } => {
+                return vec![format!("`barque ls {image}` lists its files")];
+            }
+            Self::NotA {
+                wanted: "a regular file",
+                image,
+                path,
+            } => {
+                return vec![format!("`barque ls -l {image}:{path}` shows what it is")];
+            }
+            Self::Load { source, .. } => return source.hints(),
+            Self::Change { .. } => {
+                "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
+            }
+            Self::Time { .. } => "SOURCE_DATE_EPOCH is a number of seconds since 1970",
+            Self::NotALayout { .. } => {
+                "name a new or empty folder with `-o`, or one with an OCI layout to add to"
+            }
+            Self::LayoutToStdout => "name the folder with `-o`, or use `--format oci-archive`",
+            Self::CompressedLayout => "use `--format oci-archive` for one compressed file",
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+
+    /// What is shown as it is before the message: the excerpt of a Dockerfile, the last output of a step.
+    #[must_use]
+    pub const fn excerpt(&self) -> Option<String> {
+        None
+    }
+
+    /// The exit code of a command that ends with this error.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        1
+    }
+}
+
+fn store_hints(error: &store::Error) -> Vec<String> {
+    let hint = match error {
+        store::Error::NoSuchImage {
+            nearest: Some(name),
+            ..
+        } => format!("did you mean `{name}`?"),
+        store::Error::NoSuchImage { nearest: None, .. } => {
+            "`barque images` lists what is in the store".to_owned()
+        }
+        store::Error::NoSuchContainer {
+            nearest: Some(name),
+            ..
+        } => format!("did you mean `{name}`?"),
+        store::Error::NoSuchContainer { nearest: None, .. } => {
+            "`barque ps -a` lists all containers".to_owned()
+        }
+        store::Error::Ambiguous { .. } => "give more digits of the id".to_owned(),
+        store::Error::InUse {
+            forceable: true, ..
+        } => "`--force` does it all the same".to_owned(),
+        store::Error::Corrupt { .. }
+        | store::Error::MissingLayer(_)
+        | store::Error::MissingBlob(_) => "`barque fsck` finds what is damaged".to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![hint]
+}

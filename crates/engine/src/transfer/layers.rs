@@ -1,0 +1,189 @@
+//! One layer from a file into the store, verified while it flows.
+
+use std::io::{self, Read};
+
+use layer::compression::{Compression, Decoder};
+use oci::{Descriptor, DiffId, Hasher, media_type};
+use store::{Expected, Lease, Mismatch};
+
+use super::archive::Body;
+use crate::Error;
+
+/// What an archive says about a layer.
+#[derive(Debug, Clone)]
+pub(super) struct Promise<'a> {
+    /// The digest of the uncompressed tar.
+    pub(super) diff_id: DiffId,
+    /// What the manifest says about the bytes that the archive has, if there is a manifest.
+    pub(super) descriptor: Option<&'a Descriptor>,
+}
+
+/// Brings a layer into the store, claimed by `lease`, and tells what a manifest says about the form that the store keeps.
+///
+/// Compressed bytes are kept beside the layer, so that the image keeps its digest. All is done in one pass; what the store
+/// has already is not read.
+pub(super) fn bring(lease: &Lease, body: Body, promise: &Promise<'_>) -> Result<Descriptor, Error> {
+    if let Some(descriptor) = promise.descriptor
+        && descriptor.size != body.size()
+    {
+        return Err(mismatch(descriptor, body.size()));
+    }
+    if let Some(known) = known(lease, &body, promise)? {
+        return Ok(known);
+    }
+    let format = match promise.descriptor {
+        // Its digest says that these bytes are the layer; that others decompress to it does not help.
+        Some(descriptor) if descriptor.digest == *promise.diff_id.digest() => Compression::None,
+        _ => body.compression().map_err(read_error)?,
+    };
+    let form = match (promise.descriptor, format) {
+        (Some(descriptor), _) => descriptor.media_type.as_str(),
+        (None, Compression::Gzip) => media_type::OCI_LAYER_GZIP,
+        (None, Compression::Zstd) => media_type::OCI_LAYER_ZSTD,
+        // No media type says so: such bytes are not kept.
+        (None, Compression::None | Compression::Bzip2 | Compression::Xz) => media_type::OCI_LAYER,
+    };
+    let plain = promise
+        .descriptor
+        .map_or(form == media_type::OCI_LAYER, |it| {
+            it.digest == *promise.diff_id.digest()
+        });
+    if plain {
+        let size = match format {
+            Compression::None => write_layer(lease, body, &promise.diff_id)?,
+            _ => write_layer(
+                lease,
+                Decoder::new(body).map_err(read_error)?,
+                &promise.diff_id,
+            )?,
+        };
+        return Ok(Descriptor::new(form, *promise.diff_id.digest(), size));
+    }
+    let blob = lease.ingest_blob(promise.descriptor.map(Expected::from).unwrap_or_default())?;
+    let mut tee = Tee {
+        source: body,
+        blob,
+        failed: None,
+    };
+    // The decoder reads to the end: bytes behind the compressed stream are an error.
+    let written = Decoder::new(&mut tee)
+        .map_err(read_error)
+        .and_then(|decoder| write_layer(lease, decoder, &promise.diff_id));
+    if let Some(error) = tee.failed.take() {
+        return Err(error.into());
+    }
+    written?;
+    let blob = tee.blob.publish()?;
+    let descriptor = Descriptor::new(form, *blob.digest(), blob.size());
+    lease
+        .store()
+        .put_compressed(&promise.diff_id, &descriptor)?;
+    Ok(descriptor)
+}
+
+/// What the store has already, claimed.
+fn known(lease: &Lease, body: &Body, promise: &Promise<'_>) -> Result<Option<Descriptor>, Error> {
+    let store = lease.store();
+    let Some(layer) = store.find_layer(&promise.diff_id)? else {
+        return Ok(None);
+    };
+    if lease.claim_layers(&[promise.diff_id]).is_err() {
+        return Ok(None);
+    }
+    let Some(descriptor) = promise.descriptor else {
+        // Without a manifest only plain bytes are known to be the layer's.
+        let plain = body.compression().map_err(read_error)? == Compression::None;
+        let form = Descriptor::new(
+            media_type::OCI_LAYER,
+            *promise.diff_id.digest(),
+            layer.size(),
+        );
+        return Ok(plain.then_some(form));
+    };
+    if descriptor.digest == *promise.diff_id.digest() {
+        if descriptor.size != layer.size() {
+            return Err(mismatch(descriptor, layer.size()));
+        }
+        return Ok(Some(descriptor.clone()));
+    }
+    let same = store.layer_of_compressed(&descriptor.digest)? == Some(promise.diff_id);
+    let there = same
+        && store
+            .blob(&descriptor.digest)?
+            .is_some_and(|blob| blob.size() == descriptor.size)
+        && lease.claim_blobs(&[descriptor.digest]).is_ok();
+    Ok(there.then(|| descriptor.clone()))
+}
+
+/// Writes the layer, or only hashes it if the store has it. Returns its size.
+fn write_layer(lease: &Lease, mut source: impl Read, expected: &DiffId) -> Result<u64, Error> {
+    if lease.claim_layers(&[*expected]).is_ok() && lease.store().find_layer(expected)?.is_some() {
+        return check_layer(&mut source, expected);
+    }
+    let mut ingest = lease.ingest_layer()?;
+    ingest
+        .writer()
+        .copy_tar(&mut source)
+        .map_err(|error| store::Error::from(Box::new(error)))?;
+    Ok(ingest.publish_expecting(expected)?.size())
+}
+
+fn check_layer(source: &mut impl Read, expected: &DiffId) -> Result<u64, Error> {
+    let mut hasher = Hasher::new(expected.digest().algorithm());
+    let mut buffer = vec![0; 256 << 10];
+    let mut size = 0;
+    loop {
+        let count = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(read_error(error)),
+        };
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+    let found = hasher.finish();
+    if found == *expected.digest() {
+        return Ok(size);
+    }
+    let mismatch = Mismatch {
+        expected: *expected.digest(),
+        expected_size: None,
+        found,
+        found_size: size,
+    };
+    Err(store::Error::Mismatch(Box::new(mismatch)).into())
+}
+
+fn mismatch(descriptor: &Descriptor, found_size: u64) -> Error {
+    let mismatch = Mismatch {
+        expected: descriptor.digest,
+        expected_size: Some(descriptor.size),
+        found: descriptor.digest,
+        found_size,
+    };
+    store::Error::Mismatch(Box::new(mismatch)).into()
+}
+
+fn read_error(error: io::Error) -> Error {
+    sys::fs::Error::new("read", "the layer", error).into()
+}
+
+/// Keeps all that is read as a blob.
+struct Tee {
+    source: Body,
+    blob: store::BlobIngest,
+    /// Why keeping it failed.
+    failed: Option<store::Error>,
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        if let Err(error) = self.blob.put(&buffer[..count]) {
+            self.failed = Some(error);
+            return Err(io::Error::other("the blob cannot be kept"));
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,346 @@
+//! What an archive has: images with their documents, names and layers, before any layer is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci::{
+    Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference,
+    media_type,
+};
+
+use super::archive::{Archive, shown};
+use super::documents::{self, DockerImage};
+use super::load::LoadError;
+use super::platform;
+
+/// Most indexes below each other: a layout's own, a multi-platform one, and one to spare.
+const MAX_DEPTH: usize = 4;
+
+/// An image in an archive.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its names.
+    pub(super) names: Vec<Reference>,
+    /// The config as it is in the archive.
+    pub(super) config: Vec<u8>,
+    /// The layers' digests, from the config.
+    pub(super) diff_ids: Vec<DiffId>,
+    /// What it runs on.
+    pub(super) platform: Platform,
+    /// Where the rest of it is.
+    pub(super) form: Form,
+}
+
+/// The two ways to describe an image.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// By a manifest.
+    Oci {
+        /// As it is in the archive.
+        bytes: Vec<u8>,
+        /// What it says.
+        manifest: Box<Manifest>,
+        /// The media type it was announced with.
+        media_type: String,
+        /// The indexes that led to it.
+        indexes: Vec<Vec<u8>>,
+    },
+    /// By names of layer files.
+    Docker(Vec<String>),
+}
+
+/// What the archive has for `wanted`, or for the host where there is a choice.
+pub(super) fn images(
+    archive: &Archive,
+    wanted: Option<&Platform>,
+) -> Result<Vec<Found>, LoadError> {
+    let docker = archive.document(documents::MANIFEST)?;
+    let layout = archive.document(documents::LAYOUT)?;
+    let index = archive.document(documents::INDEX)?;
+    let mut found = match (layout, index, &docker) {
+        (Some(layout), Some(index), _) => {
+            documents::check_layout(&layout)
+                .map_err(|why| document_error(documents::LAYOUT, why))?;
+            let mut found = of_layout(archive, &index, wanted)?;
+            if let Some(docker) = &docker {
+                compare(archive, &mut found, docker)?;
+            }
+            found
+        }
+        (_, _, Some(docker)) => of_docker(archive, docker)?,
+        _ => return Err(LoadError::NoImages),
+    };
+    if let Some(wanted) = wanted {
+        let here: Vec<String> = found
+            .iter()
+            .map(|image| image.platform.to_string())
+            .collect();
+        found.retain(|image| platform::rank(wanted, &image.platform).is_some());
+        if found.is_empty() {
+            return Err(LoadError::Platform {
+                wanted: wanted.to_string(),
+                here,
+            });
+        }
+    }
+    if found.is_empty() {
+        return Err(LoadError::NoImages);
+    }
+    Ok(found)
+}
+
+fn document_error(name: &str, why: impl ToString) -> LoadError {
+    LoadError::Document {
+        name: shown(name),
+        why: why.to_string(),
+    }
+}
+
+fn config(name: &str, bytes: &[u8]) -> Result<ImageConfig, LoadError> {
+    serde_json::from_slice(bytes).map_err(|error| document_error(name, error))
+}
+
+fn of_docker(archive: &Archive, bytes: &[u8]) -> Result<Vec<Found>, LoadError> {
+    let list =
+        documents::docker_images(bytes).map_err(|why| document_error(documents::MANIFEST, why))?;
+    list.into_iter()
+        .map(|image| docker_image(archive, image))
+        .collect()
+}
+
+fn docker_image(archive: &Archive, image: DockerImage) -> Result<Found, LoadError> {
+    let bytes = archive
+        .document(&image.config)?
+        .ok_or_else(|| LoadError::Missing(shown(&image.config)))?;
+    let config = config(&image.config, &bytes)?;
+    let (named, listed) = (config.rootfs.diff_ids.len(), image.layers.len());
+    if named != listed {
+        return Err(document_error(
+            documents::MANIFEST,
+            format!(
+                "it lists {listed} layers for `{}`, which has {named}",
+                shown(&image.config)
+            ),
+        ));
+    }
+    Ok(Found {
+        names: docker_names(&image)?,
+        platform: config.platform(),
+        diff_ids: config.rootfs.diff_ids,
+        config: bytes,
+        form: Form::Docker(image.layers),
+    })
+}
+
+/// The names of a Docker archive; it may say `<none>:<none>`.
+fn docker_names(image: &DockerImage) -> Result<Vec<Reference>, LoadError> {
+    let names = image
+        .repo_tags
+        .iter()
+        .filter(|name| !name.contains("<none>"));
+    let mut names = names
+        .map(|name| {
+            name.parse()
+                .map_err(|error| document_error(documents::MANIFEST, error))
+        })
+        .collect::<Result<Vec<Reference>, _>>()?;
+    names.retain(|name| name.tag().is_some());
+    Ok(names)
+}
+
+fn of_layout(
+    archive: &Archive,
+    bytes: &[u8],
+    wanted: Option<&Platform>,
+) -> Result<Vec<Found>, LoadError> {
+    let document =
+        Document::parse(bytes, None).map_err(|error| document_error(documents::INDEX, error))?;
+    let Document::Index(index) = document else {
+        return Err(document_error(documents::INDEX, "it is an image manifest"));
+    };
+    let mut found: Vec<Found> = Vec::new();
+    let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
+    for group in groups(&index) {
+        let Some(entry) = choose(archive, group, wanted)? else {
+            continue;
+        };
+        let names = documents::name_of(entry.name).into_iter();
+        if let Some(place) = places.get(&entry.image.digest) {
+            let known: &mut Vec<Reference> = &mut found[*place].names;
+            known.extend(names);
+            known.dedup();
+            continue;
+        }
+        let Some(image) = oci_image(archive, &entry.image, entry.indexes, names.collect())? else {
+            continue;
+        };
+        places.insert(entry.image.digest, found.len());
+        found.push(image);
+    }
+    Ok(found)
+}
+
+/// The entries of a layout's index that are one image each: those with the same name, or without one, differ in their
+/// platform only.
+fn groups(index: &Index) -> Vec<Vec<&Descriptor>> {
+    let mut groups: Vec<Vec<&Descriptor>> = Vec::new();
+    let label = |entry: &Descriptor| {
+        [documents::IMAGE_NAME, documents::REF_NAME].map(|key| entry.annotations.get(key).cloned())
+    };
+    for entry in platform::images(&index.manifests) {
+        let same = groups.iter_mut().find(|group| {
+            label(group[0]) == label(entry)
+                && entry.platform.is_some()
+                && group
+                    .iter()
+                    .all(|other| other.platform.is_some() && other.platform != entry.platform)
+        });
+        match same {
+            Some(group) => group.push(entry),
+            None => groups.push(vec![entry]),
+        }
+    }
+    groups
+}
+
+/// An image's manifest, and the entry of the layout's index that names it.
+struct Chosen<'i> {
+    name: &'i Descriptor,
+    image: Descriptor,
+    /// The indexes that led from one to the other.
+    indexes: Vec<Vec<u8>>,
+}
+
+/// The one image of a group that is wanted; `None` if it is no image at all.
+fn choose<'i>(
+    archive: &Archive,
+    group: Vec<&'i Descriptor>,
+    wanted: Option<&Platform>,
+) -> Result<Option<Chosen<'i>>, LoadError> {
+    let mut indexes = Vec::new();
+    let name = group[0];
+    let owned: Vec<Descriptor> = group.into_iter().cloned().collect();
+    let mut image = pick(&owned, wanted)?.clone();
+    while media_type::is_index(&image.media_type) {
+        if indexes.len() >= MAX_DEPTH {
+            return Err(document_error(
+                documents::INDEX,
+                "indexes lead to indexes without end",
+            ));
+        }
+        let bytes = archive.blob(&image)?;
+        let blob = Archive::blob_name(&image.digest);
+        let parsed = Document::parse(&bytes, Some(&image.media_type))
+            .map_err(|error| document_error(&blob, error))?;
+        let Document::Index(index) = parsed else {
+            return Err(document_error(&blob, "it is no index"));
+        };
+        indexes.push(bytes);
+        image = pick(&index.manifests, wanted)?.clone();
+    }
+    Ok(
+        media_type::is_manifest(&image.media_type).then_some(Chosen {
+            name,
+            image,
+            indexes,
+        }),
+    )
+}
+
+/// The entry for the wanted platform, or for this host; the only one there is, if none was asked for.
+fn pick<'i>(
+    entries: &'i [Descriptor],
+    wanted: Option<&Platform>,
+) -> Result<&'i Descriptor, LoadError> {
+    let images = platform::images(entries);
+    if let [only] = images[..]
+        && (wanted.is_none() || only.platform.is_none())
+    {
+        return Ok(only);
+    }
+    let host = Platform::host();
+    let wanted = wanted.unwrap_or(&host);
+    platform::choose(entries, wanted).ok_or_else(|| LoadError::Platform {
+        wanted: wanted.to_string(),
+        here: images
+            .iter()
+            .filter_map(|entry| entry.platform.as_ref())
+            .map(ToString::to_string)
+            .collect(),
+    })
+}
+
+/// Reads an image's documents; `None` for a manifest of something else than an image.
+fn oci_image(
+    archive: &Archive,
+    descriptor: &Descriptor,
+    indexes: Vec<Vec<u8>>,
+    names: Vec<Reference>,
+) -> Result<Option<Found>, LoadError> {
+    let blob = Archive::blob_name(&descriptor.digest);
+    let bytes = archive.blob(descriptor)?;
+    let document = Document::parse(&bytes, Some(&descriptor.media_type))
+        .map_err(|error| document_error(&blob, error))?;
+    let Document::Manifest(manifest) = document else {
+        return Err(document_error(&blob, "it is no image manifest"));
+    };
+    if !matches!(
+        manifest.config.media_type.as_str(),
+        media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
+    ) {
+        return Ok(None);
+    }
+    let config_bytes = archive.blob(&manifest.config)?;
+    let config = config(&Archive::blob_name(&manifest.config.digest), &config_bytes)?;
+    let (named, listed) = (config.rootfs.diff_ids.len(), manifest.layers.len());
+    if named != listed {
+        return Err(document_error(
+            &blob,
+            format!("it lists {listed} layers, its config {named}"),
+        ));
+    }
+    Ok(Some(Found {
+        names,
+        platform: config.platform(),
+        diff_ids: config.rootfs.diff_ids,
+        config: config_bytes,
+        form: Form::Oci {
+            bytes,
+            manifest,
+            media_type: descriptor.media_type.clone(),
+            indexes,
+        },
+    }))
+}
+
+/// Where an archive is both, its `manifest.json` must tell of the same images. It may have more names.
+fn compare(archive: &Archive, found: &mut [Found], docker: &[u8]) -> Result<(), LoadError> {
+    let list =
+        documents::docker_images(docker).map_err(|why| document_error(documents::MANIFEST, why))?;
+    let mut named: BTreeMap<Reference, Digest> = BTreeMap::new();
+    for image in found.iter() {
+        named.extend(
+            image
+                .names
+                .iter()
+                .map(|name| (name.clone(), Digest::sha256_of(&image.config))),
+        );
+    }
+    for image in list {
+        let bytes = archive
+            .document(&image.config)?
+            .ok_or_else(|| LoadError::Missing(shown(&image.config)))?;
+        let id = Digest::sha256_of(&bytes);
+        for name in docker_names(&image)? {
+            if named.get(&name).is_some_and(|other| *other != id) {
+                return Err(LoadError::Disagree(name.familiar()));
+            }
+            if let Some(same) = found.iter_mut().find(|found| found.config == bytes) {
+                let names: BTreeSet<&Reference> = same.names.iter().collect();
+                if !names.contains(&name) {
+                    same.names.push(name);
+                }
+            }
+        }
+    }
+    Ok(())
+}
