@@ -11,6 +11,8 @@
 //!
 //! - [`Ingest`] makes such a layer, from a tar stream or entry by entry.
 //! - [`Index`] reads one layer, [`View`] a chain of them as one tree; no mount, no privileges.
+//! - [`capture`] makes a layer of what a container changed, [`unpack`] a directory of a layer.
+//! - [`compression`] has what layers are packed in.
 //! - [`tar`] has the reader and the writer for archives as such.
 //!
 //! Paths are bytes, relative to the root of the layer. What comes from outside is not trusted: an archive that cannot be
@@ -18,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capture;
 pub mod compression;
 mod erofs;
 mod files;
@@ -25,8 +28,10 @@ mod ingest;
 mod meta;
 pub mod path;
 pub mod tar;
+mod unpack;
 mod view;
 
+pub use capture::{CaptureError, CaptureOptions, Skip, capture};
 pub use erofs::read::{
     Backing, DirEntry, FileReader, FileType, Index, IndexError, Location, NodeId, Stat,
 };
@@ -35,4 +40,5 @@ pub use erofs::xattr::XattrError;
 pub use files::LayerFiles;
 pub use ingest::{Finished, Ingest, IngestError, reindex};
 pub use meta::{Kind, Meta, Time, is_overlay_xattr};
+pub use unpack::{Marks, UnpackError, UnpackOptions, Unpacked, unpack};
 pub use view::{Follow, Part, View, ViewEntry, ViewNode, Walk};

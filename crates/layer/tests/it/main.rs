@@ -6,5 +6,7 @@
     reason = "helpers of tests fail like tests, and skipped tests are loud"
 )]
 
+mod capture;
 mod compression;
 mod mounted;
+mod snapshot;

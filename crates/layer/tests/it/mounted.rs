@@ -10,11 +10,19 @@ pub(crate) struct Mount {
     dir: tempfile::TempDir,
 }
 
+/// Says on stderr that a test is skipped, if it is.
+pub(crate) fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED {test}: needs root");
+    }
+    root
+}
+
 impl Mount {
     /// Mounts the layer in `layer`; `None`, and a word on stderr, without the privileges for it.
     pub(crate) fn new(test: &str, layer: &Path) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED {test}: needs root");
+        if !is_root(test) {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
