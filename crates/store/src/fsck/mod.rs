@@ -157,20 +157,25 @@ impl Store {
         }
         let mut round = report.findings.clone();
         for _ in 0..ROUNDS {
-            let mut again = false;
+            // Damaged content is set aside before what it made useless takes it along.
+            round.sort_by_key(|finding| {
+                matches!(
+                    finding.remedy,
+                    Remedy::DropImage(_) | Remedy::DropContainer(_) | Remedy::DropRecord(_)
+                )
+            });
             for finding in &mut round {
                 finding.repaired = self.repair(finding, options.full)?;
-                again |= finding.repaired;
                 if finding.repaired && matches!(finding.remedy, Remedy::DropImage(_)) {
                     report.lost.extend(finding.images.iter().cloned());
                 }
             }
             merge(&mut report.findings, round);
-            if !again {
-                break;
-            }
             // What was read in the first round was whole; the rest is a matter of rows and names.
             round = self.look(false)?.findings;
+            if round.is_empty() {
+                break;
+            }
         }
         report.lost.sort();
         report.lost.dedup();

@@ -17,62 +17,56 @@ use crate::store::Store;
 use crate::verify::{self, digest_of};
 
 impl Store {
-    /// Does what the finding's remedy says. False if there is nothing to do any more, or nothing that can be done here.
+    /// Does what the finding's remedy says. True if nothing is wrong afterwards, be it that there was nothing to do any more.
     pub(super) fn repair(&self, finding: &Finding, full: bool) -> Result<bool> {
         match &finding.remedy {
-            Remedy::SetLayerAside(id) => self.set_layer_aside(id, full),
-            Remedy::SetBlobAside(digest) => self.set_blob_aside(digest, full),
-            Remedy::SetFileAside(path) => self.set_file_aside(path),
-            Remedy::MendIndex(id) => self.mend(id),
-            Remedy::DropTree(id, flavour) => self.drop_tree(id, *flavour),
-            Remedy::DropImage(digest) => self.drop_image(digest),
-            Remedy::DropContainer(id) => self.drop_container(id),
-            Remedy::DropRecord(id) => self.write("drop a build record", |db| {
-                Ok(db
-                    .prepare_cached("DELETE FROM record WHERE id = ?1")?
-                    .execute([id])?
-                    > 0)
-            }),
-            Remedy::DropRows => self.write("drop rows that lead nowhere", |db| {
-                let gone = db.execute(
-                    "DELETE FROM compressed WHERE diff_id NOT IN (SELECT diff_id FROM layer)
-                        OR blob NOT IN (SELECT digest FROM blob)",
-                    [],
-                )?;
-                Ok(gone > 0)
-            }),
-            Remedy::CloseFolder => {
-                fs::set_mode(self.root(), folder::MODE)?;
-                Ok(true)
-            }
-            Remedy::MakeDirectory(path) => {
-                folder::make_dir(path)?;
-                Ok(true)
-            }
-            Remedy::Acknowledge => self.acknowledge(),
-            Remedy::RebuildDatabase => Ok(false),
+            Remedy::SetLayerAside(id) => self.set_layer_aside(id, full)?,
+            Remedy::SetBlobAside(digest) => self.set_blob_aside(digest, full)?,
+            Remedy::SetFileAside(path) => self.set_file_aside(path)?,
+            Remedy::MendIndex(id) => self.mend(id)?,
+            Remedy::DropTree(id, flavour) => self.drop_tree(id, *flavour)?,
+            Remedy::DropImage(digest) => self.drop_image(digest)?,
+            Remedy::DropContainer(id) => self.drop_container(id)?,
+            Remedy::DropRecord(id) => self.drop_rows("DELETE FROM record WHERE id = ?1", [id])?,
+            Remedy::DropRows => self.drop_rows(
+                "DELETE FROM compressed WHERE diff_id NOT IN (SELECT diff_id FROM layer)
+                    OR blob NOT IN (SELECT digest FROM blob)",
+                [],
+            )?,
+            Remedy::CloseFolder => fs::set_mode(self.root(), folder::MODE)?,
+            Remedy::MakeDirectory(path) => folder::make_dir(path)?,
+            Remedy::Acknowledge => self.acknowledge()?,
+            // Not while others have it open, this process among them.
+            Remedy::RebuildDatabase => return Ok(false),
         }
+        Ok(true)
     }
 
-    fn set_layer_aside(&self, id: &DiffId, full: bool) -> Result<bool> {
+    fn drop_rows(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<()> {
+        self.write("drop rows that lead nowhere", |db| {
+            Ok(db.execute(sql, parameters).map(drop)?)
+        })
+    }
+
+    fn set_layer_aside(&self, id: &DiffId, full: bool) -> Result<()> {
         let change = self.change()?;
         let Some((layer, _)) = self.read("find a layer", |db| layers::layer_row(self, db, id))?
         else {
-            return Ok(false);
+            return Ok(());
         };
         let whole = checks::tar_problem(&layer)?.is_none()
             && !(full && digest_of(&layer.tar(), id.digest())? != *id.digest());
         if whole {
-            return Ok(false);
+            return Ok(());
         }
         change.transaction("drop a damaged layer", |db| {
             verify::forget_layer(db, &id.to_string())
         })?;
         self.folder().set_aside(&layer.dir)?;
-        Ok(true)
+        Ok(())
     }
 
-    fn set_blob_aside(&self, digest: &Digest, full: bool) -> Result<bool> {
+    fn set_blob_aside(&self, digest: &Digest, full: bool) -> Result<()> {
         use rusqlite::OptionalExtension as _;
         let change = self.change()?;
         let key = digest.to_string();
@@ -84,21 +78,21 @@ impl Store {
         })?;
         let path = self.folder().blob(digest);
         let whole = match size {
-            None => return Ok(false),
+            None => return Ok(()),
             Some(size) => {
                 crate::blobs::has_size(&path, size)
                     && !(full && digest_of(&path, digest)? != *digest)
             }
         };
         if whole {
-            return Ok(false);
+            return Ok(());
         }
         change.transaction("drop a damaged blob", |db| verify::forget_blob(db, &key))?;
         self.folder().set_aside(&path)?;
-        Ok(true)
+        Ok(())
     }
 
-    fn set_file_aside(&self, path: &std::path::Path) -> Result<bool> {
+    fn set_file_aside(&self, path: &std::path::Path) -> Result<()> {
         let _change = self.change()?;
         let strays = self.strays()?;
         let places = [self.folder().layers(), self.folder().containers()];
@@ -112,9 +106,10 @@ impl Store {
         let stray = strays.iter().any(|content| content.path(self) == path);
         // A name that content could have, but that was recorded meanwhile.
         if content_place && !stray && self.is_content_name(path) {
-            return Ok(false);
+            return Ok(());
         }
-        Ok(self.folder().set_aside(path)?.is_some())
+        self.folder().set_aside(path)?;
+        Ok(())
     }
 
     fn is_content_name(&self, path: &std::path::Path) -> bool {
@@ -124,14 +119,14 @@ impl Store {
             || format!("sha512:{name}").parse::<Digest>().is_ok()
     }
 
-    fn mend(&self, id: &DiffId) -> Result<bool> {
+    fn mend(&self, id: &DiffId) -> Result<()> {
         match self.read("find a layer", |db| layers::layer_row(self, db, id))? {
-            Some((layer, _)) => Ok(self.mend_index(&layer)?.is_some()),
-            None => Ok(false),
+            Some((layer, _)) => self.mend_index(&layer).map(drop),
+            None => Ok(()),
         }
     }
 
-    fn drop_tree(&self, id: &DiffId, flavour: Flavour) -> Result<bool> {
+    fn drop_tree(&self, id: &DiffId, flavour: Flavour) -> Result<()> {
         let change = self.change()?;
         change.transaction("drop an unpacked layer", |db| {
             db.prepare_cached("DELETE FROM tree WHERE diff_id = ?1 AND flavour = ?2")?
@@ -141,39 +136,38 @@ impl Store {
         self.folder()
             .trash(&self.folder().layer(id).join(flavour.directory()))?;
         self.untidy();
-        Ok(true)
+        Ok(())
     }
 
-    fn drop_image(&self, digest: &Digest) -> Result<bool> {
+    fn drop_image(&self, digest: &Digest) -> Result<()> {
         let change = self.change()?;
-        let (gone, _) = collect::run(self, &change, "drop an incomplete image", |db| {
+        collect::run(self, &change, "drop an incomplete image", |db| {
             let Some(image) = crate::images::load(db, digest)? else {
-                return Ok((false, Vec::new()));
+                return Ok(((), Vec::new()));
             };
             let (_, candidates) = remove::delete(self, db, &image, Removed::default(), "fsck")?;
-            Ok((true, candidates))
+            Ok(((), candidates))
         })?;
-        Ok(gone)
+        Ok(())
     }
 
-    fn drop_container(&self, id: &str) -> Result<bool> {
+    fn drop_container(&self, id: &str) -> Result<()> {
         let change = self.change()?;
-        let (gone, _) = collect::run(self, &change, "drop an incomplete container", |db| {
+        collect::run(self, &change, "drop an incomplete container", |db| {
             let layers = db::diff_ids(
                 db,
                 "SELECT diff_id FROM container_layer WHERE container = ?1",
                 [id],
             )?;
-            let gone = db
-                .prepare_cached("DELETE FROM container WHERE id = ?1")?
+            db.prepare_cached("DELETE FROM container WHERE id = ?1")?
                 .execute([id])?;
-            Ok((gone > 0, layers.into_iter().map(Content::Layer).collect()))
+            Ok(((), layers.into_iter().map(Content::Layer).collect()))
         })?;
         self.folder().set_aside(&self.folder().container(id))?;
-        Ok(gone)
+        Ok(())
     }
 
-    fn acknowledge(&self) -> Result<bool> {
+    fn acknowledge(&self) -> Result<()> {
         if !fs::exists(&self.folder().format()) {
             fs::replace(
                 &self.folder().format(),
@@ -184,6 +178,6 @@ impl Store {
             db.execute("DELETE FROM meta WHERE key = ?1", [ADOPTED])?;
             Ok(())
         })?;
-        Ok(true)
+        Ok(())
     }
 }

@@ -1,4 +1,6 @@
 //! The store as its callers see it.
 
+mod fsck;
 mod images;
+mod leases;
 mod roots;
