@@ -9,4 +9,5 @@
 mod capture;
 mod compression;
 mod mounted;
+mod oracle;
 mod snapshot;
