@@ -22,6 +22,7 @@ mod message;
 mod oci;
 mod restrict;
 mod run;
+pub mod seccomp;
 mod spec;
 mod stage;
 mod stub;
