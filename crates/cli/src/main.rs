@@ -1,3 +1,23 @@
-//! The `barque` program.
+//! The `barque` program: arguments in, engine called, results rendered.
+//!
+//! [`commands`] has one file a command: what was typed becomes a request, the engine does it, [`render`] shows it.
+//! [`settings`] reads the surroundings, [`error`] turns failures into text and exit codes.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod error;
+mod render;
+mod settings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The same binary is also the child that starts containers and their supervisor; those must be single-threaded
+    // and know nothing of a command line.
+    if let Some(code) = engine::child_main_if_asked() {
+        return ExitCode::from(code);
+    }
+    commands::main()
+}

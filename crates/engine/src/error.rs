@@ -89,6 +89,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A duration that cannot be understood.
+    #[error("`{0}` is not a duration")]
+    Duration(String),
     /// A time that cannot be understood.
     #[error("`{text}` is not a time: {why}")]
     Time {
@@ -161,6 +164,7 @@ impl Error {
             Self::Change { .. } => {
                 "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
             }
+            Self::Duration(_) => "durations are numbers with s, m, h or d: `--older-than 24h`",
             Self::Time { .. } => "SOURCE_DATE_EPOCH is a number of seconds since 1970",
             Self::NotALayout { .. } => {
                 "name a new or empty folder with `-o`, or one with an OCI layout to add to"

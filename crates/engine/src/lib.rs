@@ -11,6 +11,7 @@ pub mod containers;
 mod error;
 pub mod images;
 pub mod transfer;
+pub mod upkeep;
 
 use std::path::Path;
 
@@ -47,6 +48,18 @@ impl Engine {
     pub const fn store(&self) -> &Store {
         &self.store
     }
+}
+
+/// Does what this process was started for by another barque, if it was, and gives its exit code.
+///
+/// The program calls it first thing: the process that makes a container must have one thread.
+#[must_use]
+pub fn child_main_if_asked() -> Option<u8> {
+    if let Some(code) = runtime::child_main_if_asked() {
+        return Some(code);
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    store::upkeep_if_asked(&arguments).map(|done| u8::from(done.is_err()))
 }
 
 /// True for the superuser.

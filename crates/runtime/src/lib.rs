@@ -22,7 +22,6 @@ mod message;
 mod oci;
 mod restrict;
 mod run;
-pub mod seccomp;
 mod spec;
 mod stage;
 mod stub;

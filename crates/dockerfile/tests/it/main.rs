@@ -5,9 +5,7 @@
 
 mod expansion;
 mod heredocs;
-mod ignore;
 mod instructions;
 mod parsing;
-mod properties;
 mod scope;
 mod support;

@@ -1,5 +1,7 @@
-//! Containers: run, list, follow, stop, remove, and what they are asked with.
+//! Containers: what they are asked with.
 
 mod options;
 
-pub use options::{Mount, OptionError, Propagation, Ulimit, cpus, env, env_file, merge_env, size};
+pub use options::{
+    Mount, OptionError, Ulimit, cpus, env, env_file, host_line, labels, merge_env, size,
+};

@@ -11,6 +11,17 @@ pub struct OptionError {
     why: String,
 }
 
+impl OptionError {
+    /// `value` is not a valid `what`, for this reason.
+    pub(super) fn new(what: &'static str, value: &str, why: impl Into<String>) -> Self {
+        Self {
+            what,
+            value: value.chars().take(200).collect(),
+            why: why.into(),
+        }
+    }
+}
+
 fn wrong<T>(what: &'static str, value: &str, why: impl Into<String>) -> Result<T, OptionError> {
     Err(OptionError {
         what,
@@ -32,8 +43,6 @@ pub enum Mount {
         read_only: bool,
         /// Make a missing source folder, as `-v` does and `--mount` does not.
         create: bool,
-        /// How mounts made later on one side show on the other.
-        propagation: Propagation,
         /// Mounts below the source come along.
         recursive: bool,
     },
@@ -52,18 +61,6 @@ pub enum Mount {
     },
 }
 
-/// How mounts made later on one side of a bind show on the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Propagation {
-    /// Not at all.
-    #[default]
-    Private,
-    /// From the host to the container.
-    Slave,
-    /// Both ways.
-    Shared,
-}
-
 /// A path in the container: absolute, and not the root itself.
 fn target(what: &'static str, whole: &str, path: &str) -> Result<PathBuf, OptionError> {
     if !path.starts_with('/') {
@@ -79,6 +76,14 @@ fn target(what: &'static str, whole: &str, path: &str) -> Result<PathBuf, Option
 }
 
 impl Mount {
+    /// Where it is in the container.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
+
     /// `SOURCE:TARGET[:OPTIONS]`; a relative source is taken from `directory`.
     ///
     /// # Errors
@@ -104,7 +109,7 @@ impl Mount {
                 "named volumes are not supported; begin a folder of the host with `/` or `./`",
             );
         }
-        let (mut read_only, mut propagation, mut recursive) = (false, Propagation::Private, true);
+        let (mut read_only, mut recursive) = (false, true);
         for option in parts
             .next()
             .into_iter()
@@ -115,17 +120,15 @@ impl Mount {
                 "rw" => read_only = false,
                 // Labels for SELinux: on a host without it Docker takes them and does nothing, as there is nothing to do.
                 "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
-                "private" => (propagation, recursive) = (Propagation::Private, false),
-                "rprivate" => propagation = Propagation::Private,
-                "slave" => (propagation, recursive) = (Propagation::Slave, false),
-                "rslave" => propagation = Propagation::Slave,
-                "shared" => (propagation, recursive) = (Propagation::Shared, false),
-                "rshared" => propagation = Propagation::Shared,
+                "private" => recursive = false,
+                "rprivate" => recursive = true,
                 other => {
                     return wrong(
                         WHAT,
                         text,
-                        format!("unknown option `{other}` (`ro`, `rw` and propagation are known)"),
+                        format!(
+                            "unknown option `{other}` (`ro`, `rw`, `private` and `rprivate` are known)"
+                        ),
                     );
                 }
             }
@@ -136,7 +139,6 @@ impl Mount {
             target: target(WHAT, text, path)?,
             read_only,
             create: true,
-            propagation,
             recursive,
         })
     }
@@ -176,16 +178,11 @@ impl Mount {
                     target: path,
                     read_only: fields.read_only,
                     create: fields.create,
-                    propagation: fields.propagation.unwrap_or_default(),
                     recursive: !fields.not_recursive,
                 })
             }
             Some("tmpfs") => {
-                if fields.source.is_some()
-                    || fields.propagation.is_some()
-                    || fields.not_recursive
-                    || fields.create
-                {
+                if fields.source.is_some() || fields.not_recursive || fields.create {
                     return wrong(WHAT, text, "a tmpfs has no source and no bind options");
                 }
                 Ok(Self::Tmpfs {
@@ -255,7 +252,6 @@ struct LongFields {
     target: Option<String>,
     read_only: bool,
     create: bool,
-    propagation: Option<Propagation>,
     not_recursive: bool,
     size: Option<u64>,
     mode: Option<u32>,
@@ -294,16 +290,16 @@ impl LongFields {
                     );
                 }
             },
-            "bind-propagation" => {
-                self.propagation = Some(match needed()? {
-                    "private" | "rprivate" => Propagation::Private,
-                    "slave" | "rslave" => Propagation::Slave,
-                    "shared" | "rshared" => Propagation::Shared,
-                    other => {
-                        return wrong(WHAT, text, format!("`bind-propagation={other}` is unknown"));
-                    }
-                });
-            }
+            "bind-propagation" => match needed()? {
+                "private" | "rprivate" => {}
+                other => {
+                    return wrong(
+                        WHAT,
+                        text,
+                        format!("`bind-propagation={other}` is not supported (`rprivate` is)"),
+                    );
+                }
+            },
             "tmpfs-size" => self.size = Some(size(needed()?)?),
             "tmpfs-mode" => self.mode = Some(octal(WHAT, text, needed()?)?),
             other => return wrong(WHAT, text, format!("unknown key `{other}`")),
@@ -507,6 +503,49 @@ pub fn env(
     }
 }
 
+/// Labels as `NAME=value`; a name alone has an empty value.
+///
+/// # Errors
+///
+/// The name is empty.
+pub fn labels(list: &[String]) -> Result<Vec<(String, String)>, OptionError> {
+    list.iter()
+        .map(|text| match text.split_once('=').unwrap_or((text, "")) {
+            ("", _) => wrong("label", text, "the name is missing"),
+            (name, value) => Ok((name.to_owned(), value.to_owned())),
+        })
+        .collect()
+}
+
+/// Name and address of `--add-host NAME:ADDRESS` (also `NAME=ADDRESS`); `host-gateway` is this host.
+///
+/// # Errors
+///
+/// The name is empty or has blanks, or the address is none.
+pub fn host_line(text: &str) -> Result<(String, String), OptionError> {
+    const WHAT: &str = "host";
+    let Some((name, address)) = text.split_once(['=', ':']) else {
+        return wrong(WHAT, text, "expected `NAME:ADDRESS`");
+    };
+    if name.is_empty() || name.contains(char::is_whitespace) || name.contains('#') {
+        return wrong(WHAT, text, "the name must not be empty or hold blanks");
+    }
+    let address = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    // Containers share the host's network: the host is where they are.
+    let address = if address == "host-gateway" {
+        "127.0.0.1"
+    } else {
+        address
+    };
+    match address.parse::<std::net::IpAddr>() {
+        Ok(address) => Ok((name.to_owned(), address.to_string())),
+        Err(_) => wrong(WHAT, text, format!("`{address}` is not an IP address")),
+    }
+}
+
 /// Later definitions replace earlier ones in their place, as Docker merges environments.
 pub fn merge_env(into: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
     for entry in more {
@@ -551,7 +590,6 @@ mod tests {
                 target: PathBuf::from("/b"),
                 read_only: true,
                 create: true,
-                propagation: Propagation::Private,
                 recursive: true
             }
         );

@@ -9,5 +9,4 @@
 mod capture;
 mod compression;
 mod mounted;
-mod oracle;
 mod snapshot;

@@ -1,0 +1,84 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// Build, keep and run container images, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "barque", version, disable_help_subcommand = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// The store's folder
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// How long work is shown
+    #[arg(long, global = true, value_enum, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
+    /// Wait until what the command made would survive a power cut
+    ///
+    /// Otherwise that happens a moment later in the background, and a store that lost power before finds and drops what
+    /// is torn.
+    #[arg(long, global = true)]
+    pub(crate) sync: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "Run `barque COMMAND --help` for a command's options.";
+
+/// How long work is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Bars
+    Tty,
+    /// Lines, as `docker buildx build --progress plain` prints them
+    Plain,
+    /// One JSON object a line
+    Json,
+    /// Nothing but results and errors
+    Quiet,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Images(commands::images::Images),
+    Tag(commands::tag::Tag),
+    Rmi(commands::rmi::Rmi),
+    History(commands::history::History),
+    Inspect(commands::inspect::Inspect),
+    Diff(commands::diff::Diff),
+    Ls(commands::ls::Ls),
+    Cat(commands::cat::Cat),
+    Import(commands::import::Import),
+    Export(commands::export::Export),
+    Save(commands::save::Save),
+    Load(commands::load::Load),
+    Info(commands::info::Info),
+    Df(commands::df::Df),
+    Prune(commands::prune::Prune),
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    #[default]
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,43 @@
+//! `barque diff`.
+
+use clap::Args;
+use engine::browse::Change;
+
+use super::{Context, DONE, Outcome};
+use crate::args::Format;
+use crate::render;
+
+/// Show which paths differ between two images
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// An image
+    from: String,
+    /// The image to compare with
+    to: String,
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(crate) fn run(args: &Diff, context: &Context) -> Outcome {
+    let engine = context.engine()?;
+    let changes = engine.diff_images(&args.from, &args.to)?;
+    let mut text = String::new();
+    for change in &changes {
+        if args.format == Format::Json {
+            text.push_str(&serde_json::to_string(change).unwrap_or_default());
+        } else {
+            let letter = match change.kind {
+                Change::Added => 'A',
+                Change::Changed => 'C',
+                Change::Deleted => 'D',
+            };
+            text.push(letter);
+            text.push(' ');
+            text.push_str(&render::printable(&change.path));
+        }
+        text.push('\n');
+    }
+    render::data(&text)?;
+    DONE
+}

@@ -1,0 +1,179 @@
+//! One file a command: the arguments, the request made of them, the rendering of what comes back.
+
+pub(crate) mod cat;
+pub(crate) mod df;
+pub(crate) mod diff;
+pub(crate) mod export;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod load;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod rmi;
+pub(crate) mod save;
+pub(crate) mod tag;
+
+use std::cell::OnceCell;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use engine::Engine;
+
+use crate::args::{Cli, Command, Progress};
+use crate::error::Failure;
+use crate::settings::Settings;
+
+/// How a command ends: its exit code, or why it failed.
+pub(crate) type Outcome = Result<ExitCode, Failure>;
+
+/// Everything went well.
+pub(crate) const DONE: Outcome = Ok(ExitCode::SUCCESS);
+
+/// What every command may ask for.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    progress: Progress,
+    sync: bool,
+    engine: OnceCell<Engine>,
+}
+
+impl Context {
+    /// Opens the store, making it at first use.
+    pub(crate) fn engine(&self) -> Result<&Engine, Failure> {
+        match self.engine.get() {
+            Some(engine) => Ok(engine),
+            None => {
+                let opened = Engine::open(&self.settings.root)?;
+                Ok(self.engine.get_or_init(|| opened))
+            }
+        }
+    }
+
+    /// After the command: has what it published synced, and what it took away deleted.
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(self
+            .engine
+            .get()
+            .map_or(Ok(()), |engine| engine.settle(self.sync))?)
+    }
+
+    /// How long work is shown, with `auto` resolved.
+    pub(crate) const fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The folder that relative paths start from.
+    #[expect(
+        clippy::unused_self,
+        reason = "the surroundings are asked through the context only"
+    )]
+    pub(crate) fn directory(&self) -> Result<PathBuf, Failure> {
+        std::env::current_dir()
+            .map_err(|error| Failure::new(format!("cannot tell the current directory: {error}")))
+    }
+
+    /// A small text file that the user named.
+    #[expect(
+        clippy::unused_self,
+        reason = "the surroundings are asked through the context only"
+    )]
+    pub(crate) fn read_text(&self, path: &Path) -> Result<String, Failure> {
+        Ok(engine::read_text(path)?)
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { usage_code() } else { 0 };
+            error.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    dispatch(cli).unwrap_or_else(Failure::report)
+}
+
+/// 125 for commands that pass on another program's code, as Docker has it; 1 elsewhere.
+fn usage_code() -> u8 {
+    match std::env::args()
+        .find(|word| !word.starts_with('-') && !word.contains('/'))
+        .as_deref()
+    {
+        Some("run" | "exec") => 125,
+        _ => {
+            if std::env::args()
+                .skip(1)
+                .any(|word| word == "run" || word == "exec")
+            {
+                125
+            } else {
+                1
+            }
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let settings = Settings::read(cli.root).map_err(Failure::new)?;
+    let progress = choose_progress(cli.progress, settings.progress.as_deref())?;
+    let context = Context {
+        settings,
+        progress,
+        sync: cli.sync,
+        engine: OnceCell::new(),
+    };
+    let code = command(cli.command, &context)?;
+    context.settle()?;
+    Ok(code)
+}
+
+fn command(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Images(args) => images::run(&args, context),
+        Command::Tag(args) => tag::run(&args, context),
+        Command::Rmi(args) => rmi::run(args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Cat(args) => cat::run(&args, context),
+        Command::Import(args) => import::run(args, context),
+        Command::Export(args) => export::run(&args, context),
+        Command::Save(args) => save::run(args, context),
+        Command::Load(args) => load::run(args, context),
+        Command::Info(args) => info::run(&args, context),
+        Command::Df(args) => df::run(&args, context),
+        Command::Prune(args) => prune::run(&args, context),
+    }
+}
+
+/// The flag, else the environment, else `auto`; and `auto` by what stderr is.
+fn choose_progress(flag: Option<Progress>, variable: Option<&str>) -> Result<Progress, Failure> {
+    let chosen = match (flag, variable) {
+        (Some(flag), _) => flag,
+        (None, None | Some("auto")) => Progress::Auto,
+        (None, Some("tty")) => Progress::Tty,
+        (None, Some("plain")) => Progress::Plain,
+        (None, Some("json" | "rawjson")) => Progress::Json,
+        (None, Some("quiet" | "none")) => Progress::Quiet,
+        (None, Some(other)) => {
+            return Err(Failure::new(format!(
+                "the environment asks for the progress `{other}`, which is unknown"
+            ))
+            .hint("set BARQUE_PROGRESS to auto, tty, plain, json or quiet"));
+        }
+    };
+    Ok(match chosen {
+        Progress::Auto if std::io::stderr().is_terminal() => Progress::Tty,
+        Progress::Auto => Progress::Plain,
+        other => other,
+    })
+}

@@ -1,0 +1,99 @@
+//! Failures as a person reads them: one line, then hints. The only place where errors become text and exit codes.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::render;
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    /// What is shown before the message as it is: the excerpt of a Dockerfile, the last output of a step.
+    excerpt: Option<String>,
+    hints: Vec<String>,
+    code: u8,
+    /// The reader of stdout went away: nothing is said.
+    silent: bool,
+}
+
+impl Failure {
+    /// With a message and the code of a failed command.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            excerpt: None,
+            hints: Vec::new(),
+            code: 1,
+            silent: false,
+        }
+    }
+
+    /// With one more hint.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// With another exit code.
+    pub(crate) const fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Says it on stderr; the exit code of the program.
+    pub(crate) fn report(self) -> ExitCode {
+        if !self.silent {
+            if let Some(excerpt) = &self.excerpt {
+                render::talk(excerpt.trim_end());
+            }
+            render::talk(&format!("error: {}", self.message));
+            for hint in &self.hints {
+                render::talk(&format!("hint: {hint}"));
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// The message of `error` and of its causes, each said once.
+fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = next.source();
+    }
+    message.trim_end().replace('\n', ": ")
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        Self {
+            message: chain(&error),
+            excerpt: error.excerpt(),
+            hints: error.hints(),
+            code: error.exit_code(),
+            silent: false,
+        }
+    }
+}
+
+impl From<engine::containers::OptionError> for Failure {
+    fn from(error: engine::containers::OptionError) -> Self {
+        Self::new(error.to_string()).code(125)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let silent = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self {
+            silent,
+            ..Self::new(format!("cannot write to stdout: {error}"))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything that is printed: data on stdout, talk on stderr. Nothing else in the program prints.
+
+mod size;
+mod table;
+pub(crate) mod time;
+
+use std::io::{self, IsTerminal, Write};
+
+pub(crate) use size::size;
+pub(crate) use table::table;
+
+/// Writes `text` to stdout.
+///
+/// # Errors
+///
+/// The pipe was closed or the disk is full.
+pub(crate) fn data(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes `value` to stdout as one line of JSON.
+///
+/// # Errors
+///
+/// The pipe was closed or the disk is full.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> io::Result<()> {
+    data(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// Writes `value` to stdout as indented JSON.
+///
+/// # Errors
+///
+/// The pipe was closed or the disk is full.
+pub(crate) fn json_pretty(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut bytes, formatter,
+    ))?;
+    bytes.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&bytes)?;
+    stdout.flush()
+}
+
+/// Writes a line to stderr. That stderr cannot be written to has no one to be told.
+pub(crate) fn talk(line: &str) {
+    writeln!(io::stderr().lock(), "{line}").ok();
+}
+
+/// True if talk reaches a person's terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// `text` from outside without control characters that could steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! What the program takes from its surroundings, read once; no other module asks for them.
+
+use std::path::PathBuf;
+
+/// The variables that barque reads.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    (
+        "BARQUE_ROOT",
+        "the store's folder, where `--root` is not given",
+    ),
+    ("BARQUE_PROGRESS", "the default of `--progress`"),
+    (
+        "BUILDKIT_PROGRESS",
+        "the same, for scripts written for Docker",
+    ),
+    (
+        "SOURCE_DATE_EPOCH",
+        "the time that images and their history get, in seconds",
+    ),
+    (
+        "XDG_DATA_HOME",
+        "where an ordinary user's store is: `$XDG_DATA_HOME/barque`",
+    ),
+    (
+        "HOME",
+        "where an ordinary user's store is otherwise: `$HOME/.local/share/barque`",
+    ),
+    (
+        "NO_COLOR",
+        "no colours on the terminal if set and not empty",
+    ),
+];
+
+/// The surroundings of this run.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The store's folder.
+    pub(crate) root: PathBuf,
+    /// The default of `--progress`.
+    pub(crate) progress: Option<String>,
+    /// `SOURCE_DATE_EPOCH` as it was found.
+    pub(crate) source_date_epoch: Option<String>,
+    /// Colours may be used.
+    pub(crate) colour: bool,
+}
+
+impl Settings {
+    /// Reads the environment; `root` is the flag.
+    ///
+    /// # Errors
+    ///
+    /// Nothing says where the store is.
+    pub(crate) fn read(root: Option<PathBuf>) -> Result<Self, &'static str> {
+        let root = match root.or_else(|| path("BARQUE_ROOT")) {
+            Some(root) => root,
+            None if engine::is_root() => PathBuf::from("/var/lib/barque"),
+            None => path("XDG_DATA_HOME")
+                .or_else(|| path("HOME").map(|home| home.join(".local/share")))
+                .map(|data| data.join("barque"))
+                .ok_or("cannot tell where the store is: neither `BARQUE_ROOT`, `XDG_DATA_HOME` nor `HOME` is set")?,
+        };
+        Ok(Self {
+            root,
+            progress: text("BARQUE_PROGRESS").or_else(|| text("BUILDKIT_PROGRESS")),
+            source_date_epoch: text("SOURCE_DATE_EPOCH"),
+            colour: text("NO_COLOR").is_none() && crate::render::stderr_is_terminal(),
+        })
+    }
+}
+
+/// A variable that is set to something.
+pub(crate) fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
