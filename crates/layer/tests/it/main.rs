@@ -8,5 +8,6 @@
 
 mod capture;
 mod compression;
+mod hostile;
 mod mounted;
 mod snapshot;
