@@ -18,13 +18,16 @@
 pub mod capability;
 mod child;
 mod error;
+pub mod etc;
 mod message;
 mod oci;
 mod restrict;
 mod run;
+pub mod seccomp;
 mod spec;
 mod stage;
 mod stub;
+pub mod user;
 
 pub use error::{Error, Result};
 pub use message::Exit;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::capability::Capability;
 use crate::error::Failure;
+use crate::seccomp::Filter;
 use crate::spec::Spec;
 
 /// Everything that is needed at the very end.
@@ -20,6 +21,8 @@ pub(crate) struct Final {
     args: Vec<String>,
     env: Vec<String>,
     capabilities: u64,
+    filter: Option<Filter>,
+    no_new_privileges: bool,
     /// Where a failure is told; closes when the program begins.
     tell: Arc<OwnedFd>,
 }
@@ -30,6 +33,8 @@ impl Final {
             args: spec.args.clone(),
             env: spec.env.clone(),
             capabilities: Capability::mask(&spec.capabilities),
+            filter: spec.seccomp.clone(),
+            no_new_privileges: spec.no_new_privileges,
             tell: Arc::new(tell),
         }
     }

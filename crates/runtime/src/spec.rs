@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sys::root_plan::RootPlan;
 
 use crate::capability::Capability;
+use crate::seccomp::Filter;
 
 /// A container: a process, its root filesystem, and what it may do and see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// What it may do.
     pub capabilities: BTreeSet<Capability>,
+    /// Which system calls it may make; `None` is all.
+    pub seccomp: Option<Filter>,
     /// Programs it starts can never gain privileges.
     pub no_new_privileges: bool,
     /// No masked paths, writable `/sys`, all devices of the host.
@@ -72,6 +75,7 @@ impl Spec {
             readonly_root: false,
             mounts: Vec::new(),
             capabilities: Capability::default_set(),
+            seccomp: Some(Filter::default_for(&Capability::default_set())),
             no_new_privileges: false,
             privileged: false,
             devices: Vec::new(),
@@ -88,6 +92,7 @@ impl Spec {
     pub fn make_privileged(&mut self) {
         self.privileged = true;
         self.capabilities = Capability::all();
+        self.seccomp = None;
     }
 }
 

@@ -76,6 +76,14 @@ pub enum Error {
         /// Why.
         source: Box<layer::IndexError>,
     },
+    /// A layer could not be unpacked.
+    #[error("cannot unpack layer {layer}")]
+    Unpack {
+        /// Which layer.
+        layer: DiffId,
+        /// Why.
+        source: Box<layer::UnpackError>,
+    },
     /// The content is not what its name promised.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),
@@ -159,9 +167,6 @@ pub enum Error {
     /// An image's parts contradict each other.
     #[error("the image is not consistent: {0}")]
     Inconsistent(String),
-    /// Neither way to a root filesystem works here.
-    #[error("layers can neither be mounted nor unpacked here: {0}")]
-    NoRoot(String),
     /// The detached process that syncs could not be started.
     #[error("cannot start `{}`", .exe.display())]
     Spawn {
@@ -227,8 +232,7 @@ impl Error {
             Self::NotAStore(_)
             | Self::Format { .. }
             | Self::Version { .. }
-            | Self::Feature { .. }
-            | Self::NoRoot(_) => Kind::Unsupported,
+            | Self::Feature { .. } => Kind::Unsupported,
             Self::Owner { .. } => Kind::Denied,
             Self::Io(error) => kind_of_io(error.kind()),
             Self::Spawn { source, .. } => kind_of_io(source.kind()),
@@ -248,7 +252,7 @@ impl Error {
                 _ => Kind::Failed,
             },
             Self::Index { .. } => Kind::Corrupt,
-            Self::ContainerName(_) => Kind::Failed,
+            Self::ContainerName(_) | Self::Unpack { .. } => Kind::Failed,
         }
     }
 }

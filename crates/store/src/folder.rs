@@ -140,6 +140,18 @@ impl Folder {
         self.tmp().join(format!("{kind}-{}", random_hex(8)))
     }
 
+    /// Moves `path` to where a person can look at it. Returns where that is, unless there was nothing.
+    pub(crate) fn set_aside(&self, path: &Path) -> Result<Option<PathBuf>> {
+        make_dir(&self.damaged())?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let to = self.damaged().join(format!("{name}-{}", random_hex(4)));
+        Ok(fs::optional(fs::rename(path, &to))?.map(|()| to))
+    }
+
     /// Moves `path` to where only the sweeper looks. True if there was something.
     pub(crate) fn trash(&self, path: &Path) -> Result<bool> {
         let to = self.fresh(TRASH);

@@ -83,7 +83,8 @@ impl Lease {
         let store = self.store();
         store.write("record an image", |db| {
             let size = self.check_layers(db, &parts)?;
-            record(db, &parts, &new, size, store.now())?;
+            note_compressed(db, &parts)?;
+            record(db, &parts, new.also, size, store.now())?;
             for name in new.names {
                 names::set_name(db, name, &parts.digest, new.by, store.now())?;
             }
@@ -91,7 +92,7 @@ impl Lease {
         })
     }
 
-    /// Checks that all layers are there and notes which blobs are compressed forms of them. Returns the layers' size.
+    /// Checks that all layers and their compressed forms are there, and claims them. Returns the layers' size.
     fn check_layers(&self, db: &Connection, parts: &Parts) -> Result<u64> {
         let mut size = 0;
         for (id, descriptor) in parts
@@ -116,26 +117,17 @@ impl Lease {
                 return Err(Error::MissingBlob(descriptor.digest));
             }
             self.add(db, &content)?;
-            db.prepare_cached(
-                "INSERT OR IGNORE INTO compressed (blob, diff_id, media_type, size) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((
-                descriptor.digest.to_string(),
-                id.to_string(),
-                &descriptor.media_type,
-                db::number(descriptor.size),
-            ))?;
         }
         Ok(size)
     }
 }
 
 /// The documents of a new image, parsed and consistent.
-struct Parts {
-    digest: Digest,
-    media_type: String,
-    manifest: Manifest,
-    config: ImageConfig,
+pub(crate) struct Parts {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: ImageConfig,
 }
 
 impl Parts {
@@ -191,8 +183,36 @@ fn parse_config(bytes: &[u8]) -> Result<ImageConfig> {
     })
 }
 
-/// Writes the rows of an image; an image that is there keeps its row.
-fn record(db: &Connection, parts: &Parts, new: &NewImage<'_>, size: u64, now: i64) -> Result<()> {
+/// The compressed forms of layers that a manifest names: what, and of which.
+fn compressed(parts: &Parts) -> impl Iterator<Item = (&oci::Descriptor, &DiffId)> {
+    let pairs = parts
+        .manifest
+        .layers
+        .iter()
+        .zip(&parts.config.rootfs.diff_ids);
+    pairs.filter(|(descriptor, id)| descriptor.digest != *id.digest())
+}
+
+/// Notes which blobs are compressed forms of which layers.
+pub(crate) fn note_compressed(db: &Connection, parts: &Parts) -> Result<()> {
+    let mut statement = db.prepare_cached(
+        "INSERT OR IGNORE INTO compressed (blob, diff_id, media_type, size) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (form, id) in compressed(parts) {
+        let (blob, layer) = (form.digest.to_string(), id.to_string());
+        statement.execute((blob, layer, &form.media_type, db::number(form.size)))?;
+    }
+    Ok(())
+}
+
+/// Writes the rows of an image; an image that is there keeps its row. Blobs in `also` live as long as it does.
+pub(crate) fn record(
+    db: &Connection,
+    parts: &Parts,
+    also: &[Digest],
+    size: u64,
+    now: i64,
+) -> Result<()> {
     let digest = parts.digest.to_string();
     let platform = serde_json::to_string(&parts.config.platform()).unwrap_or_default();
     db.prepare_cached(
@@ -216,15 +236,9 @@ fn record(db: &Connection, parts: &Parts, new: &NewImage<'_>, size: u64, now: i6
     }
     let mut statement =
         db.prepare_cached("INSERT OR IGNORE INTO image_blob (image, blob) VALUES (?1, ?2)")?;
-    let compressed = parts
-        .manifest
-        .layers
-        .iter()
-        .zip(&parts.config.rootfs.diff_ids)
-        .filter(|(descriptor, id)| descriptor.digest != *id.digest())
-        .map(|(descriptor, _)| &descriptor.digest);
+    let forms = compressed(parts).map(|(form, _)| &form.digest);
     let documents = [&parts.digest, &parts.manifest.config.digest];
-    for blob in documents.into_iter().chain(compressed).chain(new.also) {
+    for blob in documents.into_iter().chain(forms).chain(also) {
         statement.execute((&digest, blob.to_string()))?;
     }
     Ok(())

@@ -43,6 +43,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod blobs;
 mod caches;
 mod change;
@@ -53,6 +54,7 @@ mod db;
 mod error;
 mod folder;
 mod format;
+mod fsck;
 mod images;
 mod layers;
 mod lease;
@@ -77,6 +79,7 @@ pub use containers::{Container, NewContainer};
 pub use error::{Error, Kind, Mismatch, Result};
 pub use folder::Flavour;
 pub use format::VERSION as FORMAT_VERSION;
+pub use fsck::{Finding, FsckOptions, FsckReport, Remedy};
 pub use images::{Image, NewImage};
 pub use layers::{Layer, LayerIngest};
 pub use lease::Lease;
@@ -85,6 +88,6 @@ pub use prune::{PrunedRecords, RecordPolicy};
 pub use records::Record;
 pub use remove::Removed;
 pub use roots::Way;
-pub use store::{OpenOptions, Store};
+pub use store::{OpenOptions, Store, rebuild_database};
 pub use sync::{UPKEEP, upkeep_if_asked};
 pub use usage::{ImageUsage, Part, Usage};

@@ -90,7 +90,7 @@ impl Store {
         Ok(match read_through_mount(&layer) {
             Ok(()) => Way::Mounted,
             Err(reason) => Way::Unpacked {
-                user: !is_first_user_namespace(),
+                user: !is_first_root(),
                 reason,
             },
         })
@@ -173,8 +173,9 @@ fn namespace() -> String {
         .unwrap_or_default()
 }
 
-/// True where all user ids are their own.
-fn is_first_user_namespace() -> bool {
-    fs::read_to_string("/proc/self/uid_map".as_ref())
-        .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+/// True for root where all user ids are their own.
+fn is_first_root() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map".as_ref()).unwrap_or_default();
+    rustix::process::geteuid().is_root()
+        && map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -53,6 +53,27 @@ pub(crate) struct Inner {
     db: Mutex<Connection>,
 }
 
+/// Makes the database of the store at `root` anew from the folder: for a database that SQLite cannot read any more.
+///
+/// The old one goes to `damaged/`. Layers, blobs and images come back, each checked before its first use; names, build
+/// records and containers do not.
+///
+/// # Errors
+///
+/// The folder is no store, or cannot be changed.
+pub fn rebuild_database(root: &Path) -> Result<()> {
+    let folder = folder::open(root, false)?;
+    {
+        let _lock = Lock::acquire(&folder.lock(), Mode::Exclusive)?;
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut path = folder.database().into_os_string();
+            path.push(suffix);
+            folder.set_aside(Path::new(&path))?;
+        }
+    }
+    Store::open(root, &OpenOptions::default()).map(drop)
+}
+
 impl Store {
     /// Opens the store at `root`, making it if the folder is missing or empty.
     ///

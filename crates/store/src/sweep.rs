@@ -3,6 +3,7 @@
 use oci::Digest;
 use sys::fs::{self, Context as _};
 
+use crate::adopt;
 use crate::change::Content;
 use crate::db;
 use crate::error::Result;
@@ -59,7 +60,7 @@ impl Store {
 
     /// Compares folder and database once in each boot: a power cut may have taken the last commits but not their files.
     ///
-    /// Files without rows go to `tmp/`. Rows without files need nothing here: they are found missing when they are used.
+    /// Files without rows go to `tmp/`; if all rows are lost, they are made anew. Rows without files need nothing here: they are found missing when they are used.
     pub(crate) fn settle_after_boot(&self) -> Result<()> {
         let seen = |db: &rusqlite::Connection| -> Result<bool> {
             Ok(db::meta(db, "boot")?.as_deref() == Some(&self.inner.boot))
@@ -71,9 +72,19 @@ impl Store {
         if self.read("read the boot", seen)? {
             return Ok(());
         }
-        for content in self.strays()? {
-            if self.folder().trash(&content.path(self))? {
-                self.untidy();
+        let strays = self.strays()?;
+        // Once opened, a store has the note of a boot. Content without it: the database was lost.
+        if !strays.is_empty()
+            && self
+                .read("read the boot", |db| db::meta(db, "boot"))?
+                .is_none()
+        {
+            adopt::adopt(self, &change, strays)?;
+        } else {
+            for content in strays {
+                if self.folder().trash(&content.path(self))? {
+                    self.untidy();
+                }
             }
         }
         change.transaction("note the boot", |db| {

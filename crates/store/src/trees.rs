@@ -4,10 +4,12 @@
 //! own. Its row carries the boot it was made in like the layer's own; a tree that was not on the disk when the machine
 //! stopped is unpacked again, since hashing it would cost as much.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use layer::{Marks, UnpackOptions};
 use rusqlite::OptionalExtension as _;
 use sys::fs;
+use sys::root::Root;
 
 use crate::change::Content;
 use crate::error::{Error, Result};
@@ -77,6 +79,28 @@ impl Lease {
     }
 }
 
-fn unpack(layer: &Layer, _into: &std::path::Path, _flavour: Flavour) -> Result<()> {
-    Err(Error::NoRoot(layer.diff_id.to_string()))
+/// Unpacks the layer into an empty directory.
+fn unpack(layer: &Layer, into: &Path, flavour: Flavour) -> Result<()> {
+    let user = flavour == Flavour::User;
+    let options = UnpackOptions {
+        marks: if user { Marks::User } else { Marks::Trusted },
+        skip_devices: user,
+        skip_xattrs: user,
+        ignore_owners: user && !has_many_ids(),
+    };
+    let root = Root::open(into)?;
+    layer::unpack(&layer.open()?, &root, &options).map_err(|source| Error::Unpack {
+        layer: layer.diff_id,
+        source: Box::new(source),
+    })?;
+    Ok(())
+}
+
+/// True if we are root where more than one user exists: only then can files be given away.
+fn has_many_ids() -> bool {
+    let ids = fs::read_to_string("/proc/self/uid_map".as_ref()).unwrap_or_default();
+    let lengths = ids
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok());
+    rustix::process::geteuid().is_root() && lengths.sum::<u64>() > 1
 }

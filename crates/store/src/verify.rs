@@ -116,8 +116,7 @@ impl Store {
                     forget_layer(db, &id)?;
                 }
                 Content::Blob(_) => {
-                    db.execute("DELETE FROM compressed WHERE blob = ?1", [&id])?;
-                    db.execute("DELETE FROM blob WHERE digest = ?1", [&id])?;
+                    forget_blob(db, &id)?;
                 }
                 Content::Container(_) => {}
             }
@@ -135,5 +134,12 @@ pub(crate) fn forget_layer(db: &rusqlite::Connection, id: &str) -> Result<()> {
     )?;
     db.execute("DELETE FROM tree WHERE diff_id = ?1", [id])?;
     db.execute("DELETE FROM layer WHERE diff_id = ?1", [id])?;
+    Ok(())
+}
+
+/// Takes the rows of a blob.
+pub(crate) fn forget_blob(db: &rusqlite::Connection, digest: &str) -> Result<()> {
+    db.execute("DELETE FROM compressed WHERE blob = ?1", [digest])?;
+    db.execute("DELETE FROM blob WHERE digest = ?1", [digest])?;
     Ok(())
 }

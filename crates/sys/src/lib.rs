@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod process;
 pub mod root;
 pub mod root_plan;
+pub mod seccomp;
 pub mod socket;
 pub mod sync;
 pub mod user;

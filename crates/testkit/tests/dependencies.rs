@@ -1,7 +1,7 @@
 //! What barque stands on: every outside crate that a crate of ours names has a line in
 //! `docs/dependencies.md`, and every licence in the whole graph is one that `deny.toml` allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -130,6 +130,33 @@ fn every_licence_is_allowed() {
         wrong.is_empty(),
         "licences that deny.toml does not allow: {}",
         wrong.join(", ")
+    );
+}
+
+#[test]
+fn every_second_version_has_a_reason() {
+    let rules = workspace_file("deny.toml");
+    let metadata = metadata();
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        versions
+            .entry(name)
+            .or_default()
+            .insert(package["version"].as_str().expect("a version"));
+    }
+    let wrong: Vec<_> = versions
+        .iter()
+        .filter(|(name, versions)| {
+            let skipped = rules
+                .lines()
+                .filter_map(|line| quoted(line, "{ crate =")?.split_once('@'));
+            versions.len() > 1 + skipped.filter(|(skipped, _)| skipped == *name).count()
+        })
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "several versions and no reason in deny.toml: {wrong:?}"
     );
 }
 

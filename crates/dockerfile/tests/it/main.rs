@@ -5,7 +5,9 @@
 
 mod expansion;
 mod heredocs;
+mod ignore;
 mod instructions;
 mod parsing;
+mod properties;
 mod scope;
 mod support;

@@ -115,6 +115,7 @@ pub(super) struct Archive {
     sink: Sink,
     /// Small pieces wait here for each other.
     buffer: Vec<u8>,
+    head: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -136,6 +137,7 @@ impl Archive {
                 return Ok(Self {
                     sink: Sink::Plain(output),
                     buffer: Vec::with_capacity(FULL + tar::BLOCK),
+                    head: Vec::new(),
                 });
             }
             super::Compression::Gzip => Compression::Gzip,
@@ -146,12 +148,16 @@ impl Archive {
         Ok(Self {
             sink,
             buffer: Vec::with_capacity(FULL + tar::BLOCK),
+            head: Vec::new(),
         })
     }
 
     /// Adds the header of an entry; of a file, its bytes must follow.
     pub(super) fn header(&mut self, path: &[u8], meta: &Meta) -> Result<(), Error> {
-        tar::header(path, meta, &mut self.buffer);
+        // Alone, since it is padded by its own length; what waits need not end with a whole block.
+        self.head.clear();
+        tar::header(path, meta, &mut self.head);
+        self.buffer.extend_from_slice(&self.head);
         self.spill()
     }
 

@@ -10,4 +10,5 @@ mod capture;
 mod compression;
 mod hostile;
 mod mounted;
+mod oracle;
 mod snapshot;

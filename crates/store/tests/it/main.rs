@@ -1,4 +1,9 @@
 //! The store as its callers see it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod concurrency;
+mod fsck;
 mod images;
+mod leases;
 mod roots;
