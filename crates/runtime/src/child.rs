@@ -5,7 +5,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec as Oci;
@@ -19,7 +18,7 @@ use sys::socket::Connection;
 
 use crate::error::{Failure, chain};
 use crate::message::{Exit, Order, Report, receive, send};
-use crate::restrict::Final;
+use crate::restrict::{Final, First, Parts};
 use crate::spec::Spec;
 use crate::stage;
 use crate::stub::Stubs;
@@ -51,28 +50,34 @@ fn conversation(parent: &Connection, stubs: &mut Stubs) -> Result<(), Failure> {
     };
     sys::process::die_with_parent().map_err(failed("be tied to the parent"))?;
     rustix::process::setsid().ok();
-    let Some((Order::Start(spec), mut files)) =
+    let Some((Order::Start { spec, stdin }, mut files)) =
         receive(parent).map_err(failed("hear the parent"))?
     else {
         return Ok(());
     };
-    let stdin = match files.pop() {
-        Some(stdin) => stdin,
-        None => null()?,
+    let stdin = if stdin && !files.is_empty() {
+        files.remove(0)
+    } else {
+        null()?
     };
     rustix::stdio::dup2_stdin(&stdin)
         .map_err(|errno| Failure::Setup(format!("cannot set up standard input: {errno}")))?;
     drop(stdin);
-    let running = start(&spec, stubs)?;
+    let (running, terminal) = start(&spec, files, stubs)?;
     // From here on only the program holds its input and output.
     let null = null()?;
     rustix::stdio::dup2_stdin(&null).ok();
     rustix::stdio::dup2_stdout(&null).ok();
     rustix::stdio::dup2_stderr(&null).ok();
     let report = Report::Started { pid: running.pid() };
-    if send(parent, &report, &[running.as_fd()]).is_err() {
+    let files: Vec<_> = [Some(running.as_fd()), terminal.as_ref().map(AsFd::as_fd)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if send(parent, &report, &files).is_err() {
         running.signal(SIGKILL).ok();
     }
+    drop(terminal);
     let ended = watch(parent, &running).map_err(failed("wait for the program"))?;
     let report = Report::Ended {
         ended,
@@ -112,19 +117,33 @@ fn watch(parent: &Connection, running: &Handle) -> std::io::Result<Exit> {
 }
 
 /// Makes the container and starts the program; gives a handle on it.
-fn start(spec: &Spec, stubs: &mut Stubs) -> Result<Handle, Failure> {
+fn start(
+    spec: &Spec,
+    groups: Vec<OwnedFd>,
+    stubs: &mut Stubs,
+) -> Result<(Handle, Option<OwnedFd>), Failure> {
     let needs_host_sys = !stage::can_mount_sysfs();
     let stage = stage::enter(spec, stubs, needs_host_sys)?;
     let oci = crate::oci::convert(spec, &stage.places).map_err(|error| Failure::setup(&error))?;
     write_config(&oci, &stage.bundle.join("config.json"))?;
     let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| Failure::Setup(format!("cannot make a pipe: {errno}")))?;
-    let finish = Arc::new(Final::new(spec, tell));
+    let (controller, user) = stage
+        .terminal
+        .map(|pair| (pair.controller, pair.user))
+        .unzip();
+    let first = First::new(spec, stage.devices);
+    let finish = Final::new(Parts {
+        groups,
+        terminal: user,
+        first: Some(first),
+        ..Parts::new(spec, tell)
+    });
     let of_libcontainer = |error: libcontainer::error::LibcontainerError| Failure::setup(&error);
     let mut container = ContainerBuilder::new("container".to_owned(), SyscallType::default())
         .with_root_path(&stage.state)
         .map_err(of_libcontainer)?
-        .with_executor(Last(Arc::clone(&finish)))
+        .with_executor(Last(finish.clone()))
         .as_init(&stage.bundle)
         .with_systemd(false)
         .with_detach(false)
@@ -141,7 +160,7 @@ fn start(spec: &Spec, stubs: &mut Stubs) -> Result<Handle, Failure> {
     drop(finish);
     started?;
     match hear(told) {
-        None => Ok(handle),
+        None => Ok((handle, controller)),
         Some(failure) => {
             handle.reap(true).ok();
             Err(failure)
@@ -166,7 +185,7 @@ fn write_config(oci: &Oci, path: &Path) -> Result<(), Failure> {
 
 /// Our part in `libcontainer`'s last steps.
 #[derive(Clone)]
-struct Last(Arc<Final>);
+struct Last(Final);
 
 impl Executor for Last {
     fn validate(&self, _: &Oci) -> Result<(), ExecutorValidationError> {

@@ -16,7 +16,9 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+mod cgroup;
 mod child;
+mod device;
 mod error;
 pub mod etc;
 mod message;
@@ -34,6 +36,7 @@ pub use message::Exit;
 pub use run::{Output, Running, Stdio, Stream, run, start};
 pub use spec::{Device, Limits, Mount, MountSource, Network, Rlimit, Spec, User};
 pub use sys::root_plan::{Lower, RootPlan, Upper};
+pub use sys::terminal::Size;
 
 /// Turns this process into what it was re-executed to be, if it was, and gives its exit code when it is done.
 ///

@@ -15,8 +15,9 @@ use crate::stub::Stubs;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// Make this container. Comes first, with the container's standard input unless it has a terminal.
-    Start(Box<Spec>),
+    /// Make this container. Comes with its standard input, if `stdin` says so, and then with the files through which it
+    /// joins its control groups.
+    Start { spec: Box<Spec>, stdin: bool },
 }
 
 /// To the parent.

@@ -1,8 +1,8 @@
 //! From our [`Spec`] to the OCI runtime specification that `libcontainer` reads. A pure conversion.
 //!
-//! What is mounted before `libcontainer` starts (layers, binds, memory file systems, `/dev`) is not in it; what needs the
-//! container's own namespaces (`/proc`, `/sys`, `/dev/pts`, `/dev/mqueue`) is. Capabilities and the system call filter are not
-//! in it either: they are given up last of all, in our own [`crate::restrict`], on the way into the program.
+//! What is mounted before `libcontainer` starts (layers, binds, memory file systems) is not in it; what needs the container's own
+//! namespaces (`/proc`, `/sys`) is. Capabilities, the system call filter, the control groups and the real `/dev` are not in it
+//! either: they come last of all, in our own [`crate::restrict`], on the way into the program.
 
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,7 @@ pub(crate) fn convert(spec: &Spec, places: &Places) -> Result<Oci, OciSpecError>
         .umask(0o022_u32)
         .build()?;
     let process = ProcessBuilder::default()
-        .terminal(spec.terminal)
+        .terminal(false)
         .user(user)
         .args(spec.args.clone())
         // The real environment is given to the program as it is; here only what `libcontainer` insists on.
@@ -117,7 +117,6 @@ fn namespaces(network: Network) -> Vec<LinuxNamespaceType> {
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
         LinuxNamespaceType::Uts,
-        LinuxNamespaceType::Cgroup,
     ];
     if network == Network::None {
         kinds.push(LinuxNamespaceType::Network);
@@ -157,24 +156,12 @@ fn mounts(spec: &Spec, places: &Places) -> Result<Vec<Mount>, OciSpecError> {
             &["nosuid", "noexec", "nodev"],
         )?,
         sys,
+        // Only for `libcontainer` to make its nodes in; ours is put over it at the end.
         mount(
-            "/dev/pts",
-            "devpts",
-            Path::new("devpts"),
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        )?,
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            Path::new("mqueue"),
-            &["nosuid", "noexec", "nodev"],
+            "/dev",
+            "tmpfs",
+            Path::new("tmpfs"),
+            &["nosuid", "noexec", "mode=0755", "size=64k"],
         )?,
     ])
 }

@@ -1,104 +1,236 @@
-//! The last steps before the program: giving up what it may not have, and becoming it.
+//! The last steps before the program: putting on what only the container's own namespaces allow, giving up what it may not
+//! have, and becoming it.
 //!
-//! Runs in the container, as the last thing of our own code there, for the first process and for those started later by
-//! `exec`. Whatever fails is told through a pipe that closes by itself when the program begins.
+//! Runs in the container, as the last of our own code there, for the first process and for those started later by `exec`.
+//! Whatever fails is told through a pipe that closes by itself when the program begins.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit as RawLimit};
+use sys::mount::{self, Attributes};
 
 use crate::capability::Capability;
 use crate::error::Failure;
 use crate::seccomp::Filter;
-use crate::spec::Spec;
+use crate::spec::{Network, Rlimit, Spec};
 
-/// Everything that is needed at the very end.
+/// Everything that is needed at the very end. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Final {
-    args: Vec<String>,
-    env: Vec<String>,
-    capabilities: u64,
-    filter: Option<Filter>,
-    no_new_privileges: bool,
+pub(crate) struct Final(Arc<Parts>);
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: PathBuf,
+    pub(crate) uid: u32,
+    pub(crate) capabilities: u64,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) rlimits: Vec<Rlimit>,
+    /// Files through which the process joins its control groups.
+    pub(crate) groups: Vec<OwnedFd>,
+    /// The terminal that becomes standard input, output and error.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// For the first process only.
+    pub(crate) first: Option<First>,
     /// Where a failure is told; closes when the program begins.
-    tell: Arc<OwnedFd>,
+    pub(crate) tell: OwnedFd,
 }
 
-impl Final {
+/// What the first process does for the whole container.
+#[derive(Debug)]
+pub(crate) struct First {
+    /// `/dev`, to be put over the one that `libcontainer` made.
+    pub(crate) devices: OwnedFd,
+    /// Bring up the loopback device.
+    pub(crate) own_network: bool,
+}
+
+impl First {
+    pub(crate) fn new(spec: &Spec, devices: OwnedFd) -> Self {
+        Self {
+            devices,
+            own_network: spec.network == Network::None,
+        }
+    }
+}
+
+impl Parts {
+    /// What a spec says; files, terminal and the first process's part are to be filled in.
     pub(crate) fn new(spec: &Spec, tell: OwnedFd) -> Self {
         Self {
             args: spec.args.clone(),
             env: spec.env.clone(),
+            cwd: spec.cwd.clone(),
+            uid: spec.user.uid,
             capabilities: Capability::mask(&spec.capabilities),
             filter: spec.seccomp.clone(),
             no_new_privileges: spec.no_new_privileges,
-            tell: Arc::new(tell),
+            rlimits: spec.rlimits.clone(),
+            groups: Vec::new(),
+            terminal: None,
+            first: None,
+            tell,
         }
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Setup(format!("cannot {what}: {error}"))
+}
+
+impl Final {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// Becomes the program; returns only when that failed, which has been told.
     pub(crate) fn go(&self) -> Failure {
-        let failure = self.restrict().err().unwrap_or_else(|| self.execute());
+        let failure = self.prepare().err().unwrap_or_else(|| self.execute());
         if let Ok(text) = serde_json::to_vec(&failure) {
-            let mut pipe = io::BufWriter::new(PipeEnd(&self.tell));
-            pipe.write_all(&text).and_then(|()| pipe.flush()).ok();
+            PipeEnd(&self.0.tell).write_all(&text).ok();
         }
         failure
     }
 
-    fn restrict(&self) -> Result<(), Failure> {
-        let failed = |what: &'static str| {
-            move |error: io::Error| Failure::Setup(format!("cannot {what}: {error}"))
-        };
+    fn prepare(&self) -> Result<(), Failure> {
+        let parts = &*self.0;
         sys::process::die_with_parent().map_err(failed("tie the program to its watcher"))?;
+        crate::cgroup::join(&parts.groups).map_err(failed("join the control groups"))?;
+        if let Some(first) = &parts.first {
+            // Only now, so that its own groups are the root of what it sees of them.
+            sys::namespace::unshare(sys::namespace::Kinds::NEWCGROUP)
+                .map_err(failed("make a control group namespace"))?;
+            self.furnish(first)?;
+        }
+        self.stdio()
+            .map_err(failed("set up standard input and output"))?;
         sys::process::close_on_exec_from(3).map_err(failed("close files"))?;
-        // What the bounding set has lost already cannot be kept.
-        let bounding = sys::capability::bounding().map_err(failed("read capabilities"))?;
-        sys::capability::keep_only(self.capabilities & bounding)
-            .map_err(failed("give up capabilities"))?;
+        for limit in &parts.rlimits {
+            set_rlimit(limit)?;
+        }
+        self.give_up()
+    }
+
+    /// Puts the real `/dev` in its place, and what belongs to the container's own namespaces.
+    fn furnish(&self, first: &First) -> Result<(), Failure> {
+        let dev = Path::new("/dev");
+        let attach = || {
+            let devices = mount::Detached::from_fd(first.devices.try_clone()?, dev);
+            devices.attach(dev).map_err(io::Error::other)?;
+            let attributes = Attributes {
+                nosuid: true,
+                nodev: true,
+                noexec: true,
+                readonly: false,
+            };
+            let queues = mount::file_system("mqueue", "mqueue", &[], attributes)
+                .map_err(io::Error::other)?;
+            queues.attach(&dev.join("mqueue")).map_err(io::Error::other)
+        };
+        attach().map_err(failed("set up `/dev`"))?;
+        if first.own_network {
+            sys::network::loopback_up().map_err(failed("bring up the loopback device"))?;
+        }
+        // The working directory may lie below what was just covered.
+        rustix::process::chdir(&self.0.cwd)
+            .map_err(|errno| failed("enter the working directory")(errno.into()))
+    }
+
+    fn stdio(&self) -> io::Result<()> {
+        if let Some(terminal) = &self.0.terminal {
+            sys::terminal::take_control(terminal)?;
+            rustix::stdio::dup2_stdin(terminal)?;
+            rustix::stdio::dup2_stdout(terminal)?;
+            rustix::stdio::dup2_stderr(terminal)?;
+        }
+        // A program that is not root opens `/dev/stdout` anew: what is ours alone to give becomes its own. Files and
+        // terminals of the host keep their owner.
+        let standard = [
+            rustix::stdio::stdin(),
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+        ];
+        for fd in standard {
+            let stat = rustix::fs::fstat(fd)?;
+            let pipe = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+            if (pipe || self.0.terminal.is_some()) && stat.st_uid != self.0.uid {
+                let owner = rustix::fs::Uid::from_raw(self.0.uid);
+                match rustix::fs::fchown(fd, Some(owner), None) {
+                    Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
         Ok(())
     }
 
+    fn give_up(&self) -> Result<(), Failure> {
+        let parts = &*self.0;
+        // A filter needs either a capability, which is about to go, or the promise never to gain any.
+        if !parts.no_new_privileges {
+            self.filter()?;
+        }
+        // What the bounding set has lost already cannot be kept.
+        let bounding = sys::capability::bounding().map_err(failed("read capabilities"))?;
+        let permitted = sys::capability::permitted().map_err(failed("read capabilities"))?;
+        sys::capability::keep_only(parts.capabilities & bounding & permitted)
+            .map_err(failed("give up capabilities"))?;
+        if parts.no_new_privileges {
+            sys::seccomp::give_up_gaining_privileges()
+                .map_err(failed("give up gaining privileges"))?;
+            self.filter()?;
+        }
+        Ok(())
+    }
+
+    fn filter(&self) -> Result<(), Failure> {
+        let Some(filter) = &self.0.filter else {
+            return Ok(());
+        };
+        let Some(program) = filter.compile() else {
+            let machine = std::env::consts::ARCH;
+            return Err(Failure::Setup(format!(
+                "there are no system call filters for `{machine}`"
+            )));
+        };
+        sys::seccomp::install(&program).map_err(failed("filter system calls"))
+    }
+
     fn execute(&self) -> Failure {
-        let Some(program) = self.args.first() else {
+        let Parts { args, env, .. } = &*self.0;
+        let Some(program) = args.first() else {
             return Failure::Invalid("there is no program to run".to_owned());
         };
-        let path = self
-            .env
-            .iter()
-            .find_map(|entry| entry.strip_prefix("PATH="));
+        let path = env.iter().find_map(|entry| entry.strip_prefix("PATH="));
         let mut denied = None;
         for candidate in candidates(program, path) {
-            let error = sys::process::execute(&candidate, &self.args, &self.env);
+            let error = sys::process::execute(&candidate, args, env);
             match Errno::from_io_error(&error) {
                 Some(Errno::NOENT | Errno::NOTDIR) => {}
                 Some(Errno::ACCESS) if !program.contains('/') => denied = Some(error),
                 _ => return refused(program, &error),
             }
         }
-        match denied {
-            Some(error) => refused(program, &error),
-            None if program.contains('/') => {
-                let hint = if Path::new(program).exists() {
-                    ": the interpreter or loader that it names is missing".to_owned()
-                } else {
-                    String::new()
-                };
-                Failure::NotFound {
-                    program: program.clone(),
-                    hint,
-                }
-            }
-            None => {
-                let hint = format!(": looked for in `PATH` `{}`", path.unwrap_or(""));
-                Failure::NotFound {
-                    program: program.clone(),
-                    hint,
-                }
-            }
+        if let Some(error) = denied {
+            return refused(program, &error);
+        }
+        let hint = if !program.contains('/') {
+            format!(": looked for in `PATH` `{}`", path.unwrap_or(""))
+        } else if Path::new(program).exists() {
+            ": the interpreter or loader that it names is missing".to_owned()
+        } else {
+            String::new()
+        };
+        Failure::NotFound {
+            program: program.clone(),
+            hint,
         }
     }
 }
@@ -137,6 +269,56 @@ fn candidates(program: &str, path: Option<&str>) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The names of `--ulimit`.
+const RESOURCES: [(&str, Resource); 15] = [
+    ("core", Resource::Core),
+    ("cpu", Resource::Cpu),
+    ("data", Resource::Data),
+    ("fsize", Resource::Fsize),
+    ("locks", Resource::Locks),
+    ("memlock", Resource::Memlock),
+    ("msgqueue", Resource::Msgqueue),
+    ("nice", Resource::Nice),
+    ("nofile", Resource::Nofile),
+    ("nproc", Resource::Nproc),
+    ("rss", Resource::Rss),
+    ("rtprio", Resource::Rtprio),
+    ("rttime", Resource::Rttime),
+    ("sigpending", Resource::Sigpending),
+    ("stack", Resource::Stack),
+];
+
+/// True if `--ulimit` knows this name.
+pub(crate) fn is_rlimit(name: &str) -> bool {
+    RESOURCES.iter().any(|(known, _)| *known == name)
+}
+
+fn set_rlimit(limit: &Rlimit) -> Result<(), Failure> {
+    let known = RESOURCES.iter().find(|(name, _)| *name == limit.name);
+    let Some((_, resource)) = known else {
+        return Err(Failure::Invalid(format!(
+            "`{}` is no limit of a process",
+            limit.name
+        )));
+    };
+    let finite = |value: u64| (value != u64::MAX).then_some(value);
+    let raw = RawLimit {
+        current: finite(limit.soft),
+        maximum: finite(limit.hard),
+    };
+    rustix::process::setrlimit(*resource, raw).map_err(|errno| Failure::Limit {
+        limit: format!("ulimit {}", limit.name),
+        reason: match errno {
+            Errno::PERM => format!("this host does not allow more than {}", {
+                let now = rustix::process::getrlimit(*resource);
+                now.maximum
+                    .map_or("unlimited".to_owned(), |most| most.to_string())
+            }),
+            errno => errno.to_string(),
+        },
+    })
+}
+
 struct PipeEnd<'a>(&'a OwnedFd);
 
 impl Write for PipeEnd<'_> {
@@ -158,7 +340,7 @@ mod tests {
         let found = |program, path| {
             candidates(program, path)
                 .into_iter()
-                .map(|c| c.display().to_string())
+                .map(|one| one.display().to_string())
                 .collect::<Vec<_>>()
         };
         assert_eq!(found("ls", Some("/a:/b")), ["/a/ls", "/b/ls"]);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
 use std::process::{Child, Stdio as ProcessStdio};
 
 use rustix::event::{PollFd, PollFlags};
@@ -11,6 +12,7 @@ use sys::root::Root;
 use sys::root_plan::{Lower, RootPlan, Upper};
 use sys::socket::Connection;
 
+use crate::cgroup::Groups;
 use crate::child;
 use crate::error::{Error, Result};
 use crate::message::{Exit, Order, Report, receive, send};
@@ -64,6 +66,9 @@ pub struct Running {
     stdout: Option<File>,
     stderr: Option<File>,
     root: RootPlan,
+    terminal: Option<OwnedFd>,
+    /// Removed after the last process has gone, since fields are dropped in this order and after [`Drop`].
+    _groups: Groups,
     done: bool,
 }
 
@@ -107,11 +112,16 @@ pub fn start(spec: &Spec, stdio: Stdio) -> Result<Running> {
     drop(command);
     drop(program);
     let stdin = stdio.stdin.as_ref().map(AsFd::as_fd);
-    let sent = send(
-        &ours,
-        &Order::Start(Box::new(spec.clone())),
-        stdin.as_slice(),
-    );
+    let groups = crate::cgroup::make(&spec.id, &spec.limits)?;
+    let files: Vec<_> = stdin
+        .into_iter()
+        .chain(groups.join.iter().map(AsFd::as_fd))
+        .collect();
+    let order = Order::Start {
+        spec: Box::new(spec.clone()),
+        stdin: stdin.is_some(),
+    };
+    let sent = send(&ours, &order, &files);
     drop(stdio.stdin);
     let starting = Starting {
         child: Some(child),
@@ -123,9 +133,19 @@ pub fn start(spec: &Spec, stdio: Stdio) -> Result<Running> {
     match report {
         Some((Report::Started { pid }, mut files)) => {
             let pid = rustix::process::Pid::from_raw(pid).ok_or(Error::Lost)?;
-            let program = Handle::from_fd(files.pop().ok_or(Error::Lost)?, pid);
+            if files.is_empty() {
+                return Err(Error::Lost);
+            }
+            let program = Handle::from_fd(files.remove(0), pid);
             let (child, connection) = starting.take()?;
+            let terminal = if files.is_empty() {
+                None
+            } else {
+                Some(files.remove(0))
+            };
             Ok(Running {
+                _groups: groups,
+                terminal,
                 child,
                 connection,
                 program,
@@ -195,17 +215,30 @@ fn check(spec: &Spec) -> Result<()> {
     }
     for mount in &spec.mounts {
         let target = &mount.target;
-        if !target.is_absolute() || target.parent().is_none() {
+        let plain = target
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !target.is_absolute() || target.parent().is_none() || !plain {
             return invalid(format!("nothing can be mounted on `{}`", target.display()));
         }
         for taken in ["/proc", "/dev/pts", "/dev/mqueue"] {
-            if target.starts_with(taken) {
+            if target.starts_with(taken)
+                || target == Path::new("/dev")
+                || target == Path::new("/sys")
+            {
                 return invalid(format!(
                     "nothing can be mounted on `{}`: `{taken}` is the container's own",
                     target.display()
                 ));
             }
         }
+    }
+    if let Some(limit) = spec
+        .rlimits
+        .iter()
+        .find(|limit| !crate::restrict::is_rlimit(&limit.name))
+    {
+        return invalid(format!("`{}` is no limit of a process", limit.name));
     }
     Ok(())
 }
@@ -252,6 +285,14 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.program.pid()
+    }
+
+    /// The side of the container's terminal that a person sits at, if it has a terminal; it can be taken once.
+    ///
+    /// Read what the program shows, write what is typed, and pass on changes of size ([`sys::terminal::set_size`]). Reading
+    /// fails with `EIO` after the program has ended.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
     }
 
     /// The container's first process, to send signals to from other threads.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sys::root_plan::RootPlan;
+use sys::terminal::Size;
 
 use crate::capability::Capability;
 use crate::seccomp::Filter;
@@ -21,8 +22,8 @@ pub struct Spec {
     pub cwd: PathBuf,
     /// Who it is.
     pub user: User,
-    /// Give it a terminal; the caller gets the other side. See [`crate::Running::terminal`].
-    pub terminal: bool,
+    /// Give it a terminal of this size; the caller gets the other side. See [`crate::Running::take_terminal`].
+    pub terminal: Option<Size>,
     /// Host name.
     pub hostname: String,
     /// The layers.
@@ -69,7 +70,7 @@ impl Spec {
             ],
             cwd: PathBuf::from("/"),
             user: User::default(),
-            terminal: false,
+            terminal: None,
             hostname: id.to_owned(),
             root,
             readonly_root: false,

@@ -5,6 +5,8 @@
 //! ├── layers/       mount points of the layers
 //! ├── root/         the container's root: overlay, binds, /dev and all
 //! ├── files/        generated files, bound into the container
+//! ├── new-dev/      where the container's `/dev` is made
+//! ├── nodes/        device nodes of ours
 //! ├── bundle/       config.json for libcontainer
 //! ├── state/        what libcontainer notes down
 //! ├── proc, dev     the host's
@@ -22,7 +24,9 @@ use std::path::{Path, PathBuf};
 use sys::fs::{Context, Result};
 use sys::mount::{self, Attributes, Detached};
 use sys::root::{Kind, Root};
+use sys::terminal::Pair;
 
+use crate::device::Devices;
 use crate::oci::Places;
 use crate::spec::{Mount, MountSource, Spec};
 use crate::stub::Stubs;
@@ -33,10 +37,23 @@ pub(crate) struct Stage {
     pub(crate) places: Places,
     pub(crate) bundle: PathBuf,
     pub(crate) state: PathBuf,
+    /// The container's `/dev`, detached.
+    pub(crate) devices: OwnedFd,
+    pub(crate) terminal: Option<Pair>,
 }
 
-const SKELETON: [&str; 9] = [
-    "layers", "root", "files", "bundle", "state", "proc", "dev", "sys", "sys/fs",
+const SKELETON: [&str; 11] = [
+    "layers",
+    "root",
+    "files",
+    "bundle",
+    "state",
+    "proc",
+    "dev",
+    "new-dev",
+    "sys",
+    "sys/fs",
+    "sys/fs/cgroup",
 ];
 
 /// Options of every memory file system that only holds what we put there.
@@ -63,22 +80,24 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
     for name in SKELETON {
         root.mkdir(Path::new(name), 0o755)?;
     }
-    root.mkdir(Path::new("sys/fs/cgroup"), 0o755)?;
     mount_root(spec, &root)?;
     let upper = match &spec.root.upper {
         Some(upper) => Some(Root::open(&upper.dir)?),
         None => None,
     };
     let container = root.open_dir(Path::new("root"))?;
+    let devices = crate::device::make(spec, &root, Path::new("new-dev"), spec.terminal)?;
     let mut place = Placing {
         spec,
         stage: &root,
         container,
         upper,
         stubs,
+        devices: &devices,
         files: 0,
     };
     place.all()?;
+    let (tree, terminal) = (devices.detached()?, devices.terminal);
     for name in ["proc", "dev"] {
         attach_in(mount::bind(&host.join(name), true)?, &root, Path::new(name))?;
     }
@@ -102,12 +121,22 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
         places,
         bundle: PathBuf::from("/bundle"),
         state: PathBuf::from("/state"),
+        devices: tree,
+        terminal,
     })
 }
 
 fn mount_root(spec: &Spec, stage: &Root) -> Result<()> {
     let mounted = spec.root.mount(&stage.open_dir(Path::new("layers"))?)?;
     mounted.make_private(true)?;
+    // A container may make device nodes; opening them is another matter.
+    mounted.restrict(
+        Attributes {
+            nodev: !spec.privileged,
+            ..Attributes::default()
+        },
+        false,
+    )?;
     attach_in(mounted, stage, Path::new("root"))
 }
 
@@ -131,17 +160,17 @@ struct Placing<'a> {
     container: Root,
     upper: Option<Root>,
     stubs: &'a mut Stubs,
+    devices: &'a Devices,
     files: u32,
 }
 
 impl Placing<'_> {
     fn all(&mut self) -> Result<()> {
-        for directory in ["/proc", "/sys"] {
-            self.stub(Path::new(directory), true)?;
+        for directory in ["proc", "sys", "dev"] {
+            self.real_directory(directory)?;
         }
         // A working directory that is missing is content: it stays in the layer.
         self.container.mkdir_all(&self.spec.cwd, 0o755)?;
-        self.devices()?;
         for mount in &self.spec.mounts {
             self.mount(mount)?;
         }
@@ -151,33 +180,6 @@ impl Placing<'_> {
     fn stub(&mut self, target: &Path, directory: bool) -> Result<()> {
         self.stubs
             .prepare(&self.container, self.upper.as_ref(), target, directory)
-    }
-
-    /// `/dev` and what is mounted in it; `libcontainer` makes the nodes.
-    fn devices(&mut self) -> Result<()> {
-        self.real_directory("dev")?;
-        let options = [("size", "64k"), ("mode", "0755")];
-        let dev = mount::tmpfs(
-            &options,
-            Attributes {
-                nosuid: true,
-                ..Attributes::default()
-            },
-        )?;
-        attach_in(dev, &self.container, Path::new("dev"))?;
-        let dev = self.container.open_dir(Path::new("dev"))?;
-        for name in ["pts", "mqueue", "shm"] {
-            dev.mkdir(Path::new(name), 0o755)?;
-        }
-        let size = self.spec.shm_size.to_string();
-        let restricted = Attributes {
-            nosuid: true,
-            nodev: true,
-            noexec: true,
-            readonly: false,
-        };
-        let shm = mount::tmpfs(&[("size", &size), ("mode", "1777")], restricted)?;
-        attach_in(shm, &dev, Path::new("shm"))
     }
 
     /// A directory of that name itself: a link there could lead our mounts astray.
@@ -193,10 +195,15 @@ impl Placing<'_> {
 
     fn mount(&mut self, mount: &Mount) -> Result<()> {
         let (source, directory) = self.source(mount)?;
-        self.stub(&mount.target, directory)?;
         if mount.readonly {
             source.restrict(Attributes::READONLY, true)?;
         }
+        if let Ok(below) = mount.target.strip_prefix("/dev") {
+            // Nothing of it lands in a layer.
+            Stubs::default().prepare(&self.devices.root, None, below, directory)?;
+            return attach_in(source, &self.devices.root, below);
+        }
+        self.stub(&mount.target, directory)?;
         attach_in(source, &self.container, &mount.target)
     }
 
@@ -206,6 +213,13 @@ impl Placing<'_> {
             MountSource::Bind { path, recursive } => {
                 let bound = mount::bind(path, *recursive)?;
                 bound.make_private(true)?;
+                bound.restrict(
+                    Attributes {
+                        nodev: !self.spec.privileged,
+                        ..Attributes::default()
+                    },
+                    true,
+                )?;
                 Ok((bound, sys::fs::metadata(path)?.is_dir()))
             }
             MountSource::Tmpfs { size, mode, exec } => {

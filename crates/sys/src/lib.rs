@@ -10,12 +10,14 @@ pub mod fs;
 pub mod lock;
 pub mod mount;
 pub mod namespace;
+pub mod network;
 pub mod process;
 pub mod root;
 pub mod root_plan;
 pub mod seccomp;
 pub mod socket;
 pub mod sync;
+pub mod terminal;
 pub mod user;
 pub mod xattr;
 

@@ -71,6 +71,15 @@ pub struct Detached {
 }
 
 impl Detached {
+    /// Takes a mount held by a descriptor; `what` is for messages.
+    #[must_use = "a detached mount is gone when it is dropped"]
+    pub fn from_fd(fd: OwnedFd, what: impl Into<PathBuf>) -> Self {
+        Self {
+            fd,
+            what: what.into(),
+        }
+    }
+
     /// Puts the mount on the directory or file `target`.
     ///
     /// # Errors

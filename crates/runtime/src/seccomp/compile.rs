@@ -270,7 +270,7 @@ mod tests {
             4 => arch,
             _ => {
                 let value = args.get(((offset - 16) / 8) as usize).copied().unwrap_or(0);
-                if offset % 8 == 0 {
+                if offset.is_multiple_of(8) {
                     halves(value).0
                 } else {
                     halves(value).1
