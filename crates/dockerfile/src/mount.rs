@@ -11,8 +11,8 @@ use crate::{InvalidValue, Span, csv, nearest, size};
 pub struct MountFlag {
     /// The flag's value.
     pub text: String,
-    /// The value split at its commas, names in lower case.
-    pub fields: Vec<(String, Option<String>)>,
+    /// The value split at its commas, with the names of the keys.
+    pub fields: Vec<(&'static str, Option<String>)>,
     /// The flag.
     pub span: Span,
 }
@@ -177,8 +177,7 @@ impl MountFlag {
                 Some((key, value)) => (key, Some(value.to_owned())),
                 None => (&*field, None),
             };
-            let key = key.to_lowercase();
-            check_field(&key, value.as_deref(), &field)?;
+            let key = known_key(key, value.as_deref(), &field)?;
             fields.push((key, value));
         }
         let flag = Self {
@@ -194,7 +193,7 @@ impl MountFlag {
 
     /// The stage, context or image that files come from, which needs no expansion.
     pub fn from(&self) -> Option<&str> {
-        let from = self.fields.iter().rev().find(|(key, _)| key == "from");
+        let from = self.fields.iter().rev().find(|(key, _)| *key == "from");
         from.and_then(|(_, value)| value.as_deref())
             .filter(|v| !v.is_empty())
     }
@@ -211,10 +210,10 @@ impl MountFlag {
         let mut fields = Vec::with_capacity(self.fields.len());
         for (key, value) in &self.fields {
             let value = match value {
-                Some(value) if key != "from" => Some(expand(value)?),
+                Some(value) if *key != "from" => Some(expand(value)?),
                 value => value.clone(),
             };
-            fields.push((key.as_str(), value));
+            fields.push((*key, value));
         }
         // The type decides what other keys may say, wherever it stands.
         let mut mount = Mount::default();
@@ -239,14 +238,15 @@ struct Given {
     sharing: bool,
 }
 
-fn check_field(key: &str, value: Option<&str>, field: &str) -> Result<(), InvalidValue> {
-    if !KEYS.contains(&key) {
+fn known_key(key: &str, value: Option<&str>, field: &str) -> Result<&'static str, InvalidValue> {
+    let known = KEYS.into_iter().find(|k| k.eq_ignore_ascii_case(key));
+    let Some(key) = known else {
         let error = InvalidValue::new(format!("unknown key `{key}` in `{field}` of `--mount`"));
         return Err(error.or_meant(nearest(key, KEYS)));
-    }
+    };
     let Some(value) = value else {
         if SWITCHES.contains(&key) {
-            return Ok(());
+            return Ok(key);
         }
         let message = format!("`{key}` of `--mount` needs a value: `{key}=…`");
         return Err(InvalidValue::new(message));
@@ -257,7 +257,7 @@ fn check_field(key: &str, value: Option<&str>, field: &str) -> Result<(), Invali
         error.hint = Some("give the image a name with `FROM … AS name` and use that".to_owned());
         return Err(error);
     }
-    Ok(())
+    Ok(key)
 }
 
 fn set(

@@ -3,35 +3,14 @@
 use super::Context;
 use super::flags;
 use super::json::{self, Json};
+use super::keyword::Keyword;
 use super::words::{self, Flag, Word};
+use crate::InvalidValue;
 use crate::ast::{
     ArgDefinition, CommandLine, Copy, Healthcheck, InstructionKind as Kind, KeyValue, Onbuild, Run,
     Source,
 };
 use crate::heredoc::Token;
-use crate::{InvalidValue, nearest};
-
-/// The keywords, FROM included.
-pub(super) const KEYWORDS: [&str; 18] = [
-    "ADD",
-    "ARG",
-    "CMD",
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "FROM",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "ONBUILD",
-    "RUN",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
 
 /// A line cut into its three parts.
 pub(super) struct Parts<'l> {
@@ -42,7 +21,7 @@ pub(super) struct Parts<'l> {
 
 /// Cuts a line, or the part of it that begins at `at`.
 pub(super) fn split(line: &str, at: usize, escape: char) -> Parts<'_> {
-    let (keyword, rest) = Word::trimmed(line, at).split_first(words::is_blank);
+    let (keyword, rest) = Word::trimmed(line, at).split_first();
     let (flags, rest) = words::flags(Word::trimmed(line, rest.at), escape);
     Parts {
         keyword,
@@ -51,21 +30,10 @@ pub(super) fn split(line: &str, at: usize, escape: char) -> Parts<'_> {
     }
 }
 
-/// The keyword in upper case, if there is such an instruction.
-pub(super) fn known_keyword(word: &str) -> Option<&'static str> {
-    KEYWORDS.into_iter().find(|k| k.eq_ignore_ascii_case(word))
-}
-
-pub(super) fn unknown_keyword(word: &str) -> InvalidValue {
-    let shown = &word[..word.floor_char_boundary(60)];
-    let upper = word.to_ascii_uppercase();
-    let meant = nearest(&upper, KEYWORDS);
-    InvalidValue::new(format!("unknown instruction `{shown}`")).or_meant(meant)
-}
-
 /// Whether the heredocs that a line announces are heredocs to this instruction.
-pub(super) fn takes_heredocs(keyword: &str, rest: Word<'_>) -> bool {
-    matches!(keyword, "RUN" | "COPY" | "ADD") && !matches!(json::array(rest.text), Json::Strings(_))
+pub(super) fn takes_heredocs(keyword: Keyword, rest: Word<'_>) -> bool {
+    matches!(keyword, Keyword::Run | Keyword::Copy | Keyword::Add)
+        && !matches!(json::array(rest.text), Json::Strings(_))
 }
 
 /// Reads what follows the keyword. `None` if an error was reported that leaves nothing to go on with.
@@ -79,15 +47,18 @@ pub(super) fn kind(
     let Parts { flags, rest, .. } = parts;
     let rest = *rest;
     // These three drop flags that they do not have, as they always did.
-    let lenient = matches!(cx.keyword(), "ARG" | "STOPSIGNAL" | "HEALTHCHECK");
-    let own = matches!(cx.keyword(), "RUN" | "COPY" | "ADD");
+    let lenient = matches!(
+        cx.keyword(),
+        Keyword::Arg | Keyword::StopSignal | Keyword::Healthcheck
+    );
+    let own = matches!(cx.keyword(), Keyword::Run | Keyword::Copy | Keyword::Add);
     if !lenient && !own {
         flags::none(cx, flags);
     }
     match cx.keyword() {
-        "ADD" => copy(cx, flags, rest, heredocs, true).map(|c| Kind::Add(Box::new(c))),
-        "COPY" => copy(cx, flags, rest, heredocs, false).map(|c| Kind::Copy(Box::new(c))),
-        "RUN" => {
+        Keyword::Add => copy(cx, flags, rest, heredocs, true).map(|c| Kind::Add(Box::new(c))),
+        Keyword::Copy => copy(cx, flags, rest, heredocs, false).map(|c| Kind::Copy(Box::new(c))),
+        Keyword::Run => {
             let run = Run {
                 flags: flags::run(cx, flags),
                 command: command_line(cx, rest)?,
@@ -95,21 +66,24 @@ pub(super) fn kind(
             };
             Some(Kind::Run(Box::new(run)))
         }
-        "CMD" => command_line(cx, rest).map(Kind::Cmd),
-        "ENTRYPOINT" => command_line(cx, rest).map(Kind::Entrypoint),
-        "HEALTHCHECK" => healthcheck(cx, flags, rest).map(|h| Kind::Healthcheck(Box::new(h))),
-        "SHELL" => shell(cx, rest).map(Kind::Shell),
-        "ENV" => key_values(cx, rest).map(Kind::Env),
-        "LABEL" => key_values(cx, rest).map(Kind::Label),
-        "ARG" => arg(cx, rest).map(Kind::Arg),
-        "EXPOSE" => at_least_one(cx, rest).map(Kind::Expose),
-        "VOLUME" => volume(cx, rest).map(Kind::Volume),
-        "USER" => exactly_one(cx, rest).map(Kind::User),
-        "WORKDIR" => exactly_one(cx, rest).map(Kind::Workdir),
-        "STOPSIGNAL" => exactly_one(cx, rest).map(Kind::StopSignal),
-        "MAINTAINER" => exactly_one(cx, rest).map(Kind::Maintainer),
-        "ONBUILD" => onbuild(cx, rest, heredocs).map(Kind::Onbuild),
-        _ => None,
+        Keyword::Cmd => command_line(cx, rest).map(Kind::Cmd),
+        Keyword::Entrypoint => command_line(cx, rest).map(Kind::Entrypoint),
+        Keyword::Healthcheck => {
+            healthcheck(cx, flags, rest).map(|h| Kind::Healthcheck(Box::new(h)))
+        }
+        Keyword::Shell => shell(cx, rest).map(Kind::Shell),
+        Keyword::Env => key_values(cx, rest).map(Kind::Env),
+        Keyword::Label => key_values(cx, rest).map(Kind::Label),
+        Keyword::Arg => arg(cx, rest).map(Kind::Arg),
+        Keyword::Expose => at_least_one(cx, rest).map(Kind::Expose),
+        Keyword::Volume => volume(cx, rest).map(Kind::Volume),
+        Keyword::User => exactly_one(cx, rest).map(Kind::User),
+        Keyword::Workdir => exactly_one(cx, rest).map(Kind::Workdir),
+        Keyword::StopSignal => exactly_one(cx, rest).map(Kind::StopSignal),
+        Keyword::Maintainer => exactly_one(cx, rest).map(Kind::Maintainer),
+        Keyword::Onbuild => onbuild(cx, rest, heredocs).map(Kind::Onbuild),
+        // FROM opens a stage and is read elsewhere.
+        Keyword::From => None,
     }
 }
 
@@ -274,7 +248,7 @@ fn key_values(cx: &mut Context<'_, '_>, rest: Word<'_>) -> Option<Vec<KeyValue>>
         return None;
     };
     if !first.text.contains('=') {
-        let (key, value) = rest.split_first(words::is_blank);
+        let (key, value) = rest.split_first();
         if value.text.is_empty() {
             let keyword = cx.keyword();
             let message = format!("{keyword} needs a value for `{}`", key.text);
@@ -343,7 +317,7 @@ fn arg(cx: &mut Context<'_, '_>, rest: Word<'_>) -> Option<Vec<ArgDefinition>> {
 }
 
 fn healthcheck(cx: &mut Context<'_, '_>, flags: &[Flag], rest: Word<'_>) -> Option<Healthcheck> {
-    let (kind, rest) = rest.split_first(char::is_whitespace);
+    let (kind, rest) = rest.split_first();
     match kind.text.to_ascii_uppercase().as_str() {
         "" => {
             missing(cx, "`CMD` and a command, or `NONE`");
@@ -388,15 +362,15 @@ fn onbuild(cx: &mut Context<'_, '_>, rest: Word<'_>, heredocs: Vec<Token>) -> Op
     }
     let parts = split(cx.text(), rest.at, cx.escape());
     let word = parts.keyword;
-    let Some(trigger) = known_keyword(word.text) else {
+    let Some(trigger) = Keyword::find(word.text) else {
         cx.error(
             "unknown-instruction",
             word.range(),
-            unknown_keyword(word.text),
+            Keyword::unknown(word.text),
         );
         return None;
     };
-    if let "ONBUILD" | "FROM" | "MAINTAINER" = trigger {
+    if let Keyword::Onbuild | Keyword::From | Keyword::Maintainer = trigger {
         let message = format!("{trigger} is not allowed in ONBUILD");
         cx.error("onbuild-trigger", word.range(), InvalidValue::new(message));
         return None;
@@ -408,6 +382,6 @@ fn onbuild(cx: &mut Context<'_, '_>, rest: Word<'_>, heredocs: Vec<Token>) -> Op
     cx.leave(outer);
     read.map(|_| Onbuild {
         expression,
-        trigger,
+        trigger: trigger.name(),
     })
 }

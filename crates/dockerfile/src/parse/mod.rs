@@ -9,6 +9,7 @@ mod directive;
 mod flags;
 mod instruction;
 mod json;
+mod keyword;
 mod lines;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::ast::{Dockerfile, Instruction, InstructionKind, Stage};
 use crate::heredoc::{self, Token};
 use crate::{Diagnostic, InvalidValue, Span};
 use directive::Reader as DirectiveReader;
+use keyword::Keyword;
 use lines::{Lines, Logical, MAX_LINE, Physical};
 use words::Word;
 
@@ -215,8 +217,8 @@ impl<'s> Parser<'s> {
             return None;
         }
         self.instructions += 1;
-        let Some(keyword) = instruction::known_keyword(parts.keyword.text) else {
-            let error = instruction::unknown_keyword(parts.keyword.text);
+        let Some(keyword) = Keyword::find(parts.keyword.text) else {
+            let error = Keyword::unknown(parts.keyword.text);
             let span = line.span(parts.keyword.range());
             self.errors
                 .push(diagnostic("unknown-instruction", span, error));
@@ -243,7 +245,7 @@ impl<'s> Parser<'s> {
             comments: &self.comments,
             errors: &mut self.errors,
         };
-        if keyword == "FROM" {
+        if keyword == Keyword::From {
             return cx.stage(&parts, span).map(|s| Item::Stage(Box::new(s)));
         }
         let kind = instruction::kind(&mut cx, &parts, heredocs)?;
@@ -258,16 +260,16 @@ impl<'s> Parser<'s> {
     fn announced(
         &self,
         line: &Logical<'s>,
-        keyword: &str,
+        keyword: Keyword,
         parts: &instruction::Parts<'_>,
     ) -> Vec<Token> {
         if !line.text.contains("<<") {
             return Vec::new();
         }
-        let takes = if keyword == "ONBUILD" {
+        let takes = if keyword == Keyword::Onbuild {
             let inner = instruction::split(&line.text, parts.rest.at, self.escape());
-            let keyword = instruction::known_keyword(inner.keyword.text).unwrap_or_default();
-            instruction::takes_heredocs(keyword, inner.rest)
+            let keyword = Keyword::find(inner.keyword.text);
+            keyword.is_some_and(|keyword| instruction::takes_heredocs(keyword, inner.rest))
         } else {
             instruction::takes_heredocs(keyword, parts.rest)
         };
@@ -364,7 +366,7 @@ impl<'s> Parser<'s> {
 
 /// What reading one instruction needs to know and where its errors go.
 struct Context<'c, 's> {
-    keyword: &'static str,
+    keyword: Keyword,
     keyword_word: Word<'c>,
     line: &'c Logical<'s>,
     escape: char,
@@ -373,8 +375,7 @@ struct Context<'c, 's> {
 }
 
 impl<'c> Context<'c, '_> {
-    /// The keyword in upper case.
-    fn keyword(&self) -> &'static str {
+    fn keyword(&self) -> Keyword {
         self.keyword
     }
 
@@ -400,13 +401,13 @@ impl<'c> Context<'c, '_> {
     }
 
     /// Goes on with the instruction inside an ONBUILD; what is given back ends that.
-    fn enter(&mut self, keyword: &'static str, word: Word<'c>) -> (&'static str, Word<'c>) {
+    fn enter(&mut self, keyword: Keyword, word: Word<'c>) -> (Keyword, Word<'c>) {
         let outer = (self.keyword, self.keyword_word);
         (self.keyword, self.keyword_word) = (keyword, word);
         outer
     }
 
-    fn leave(&mut self, outer: (&'static str, Word<'c>)) {
+    fn leave(&mut self, outer: (Keyword, Word<'c>)) {
         (self.keyword, self.keyword_word) = outer;
     }
 

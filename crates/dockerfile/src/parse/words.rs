@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 /// What separates words where quotes mean nothing. A no-break space, say, does not.
-pub(super) fn is_blank(c: char) -> bool {
-    matches!(c, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ')
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0xb | 0xc | b'\r' | b' ')
 }
 
 /// A word and where it stands in the logical line.
@@ -36,36 +36,41 @@ impl<'l> Word<'l> {
         }
     }
 
-    /// The first word, whatever is in it, and the trimmed rest.
-    pub(super) fn split_first(&self, separator: impl Fn(char) -> bool) -> (Self, Self) {
-        let end = self.text.find(&separator).unwrap_or(self.text.len());
-        let rest = &self.text[end..];
-        let gap = rest.len() - rest.trim_start_matches(&separator).len();
-        (self.slice(0..end), self.slice(end + gap..self.text.len()))
+    /// The first word, whatever is in it, and what follows it without the blanks between.
+    pub(super) fn split_first(&self) -> (Self, Self) {
+        let bytes = self.text.as_bytes();
+        let end = bytes
+            .iter()
+            .position(|b| is_blank(*b))
+            .unwrap_or(bytes.len());
+        let gap = bytes[end..].iter().position(|b| !is_blank(*b));
+        let rest = end + gap.unwrap_or(bytes.len() - end);
+        (self.slice(0..end), self.slice(rest..bytes.len()))
     }
 
     /// The words between blanks.
     pub(super) fn by_blanks(self) -> impl Iterator<Item = Self> {
         let mut rest = self;
         std::iter::from_fn(move || {
-            if rest.text.is_empty() {
-                return None;
+            while !rest.text.is_empty() {
+                let word;
+                (word, rest) = rest.split_first();
+                if !word.text.is_empty() {
+                    return Some(word);
+                }
             }
-            let word;
-            (word, rest) = rest.split_first(is_blank);
-            Some(word)
+            None
         })
-        .filter(|word| !word.text.is_empty())
     }
 
     /// The words, where quotes and escapes hold blanks together. An escape at the very end is
     /// dropped.
     pub(super) fn by_quotes(self, escape: char) -> Vec<Self> {
-        let mut words = Vec::new();
+        let mut words = Vec::with_capacity(2);
         let mut start = None;
         let mut quote = None;
-        let mut chars = self.text.char_indices();
         let mut end = self.text.len();
+        let mut chars = self.text.char_indices();
         while let Some((at, c)) = chars.next() {
             match quote {
                 None if c.is_whitespace() => {
@@ -115,13 +120,16 @@ pub(super) fn flags<'l>(mut rest: Word<'l>, escape: char) -> (Vec<Flag>, Word<'l
     (flags, rest)
 }
 
+/// The first word without its quotes and escapes, and where it ends.
 fn unquoted_word(text: &str, escape: char) -> (String, usize) {
-    let mut word = String::new();
+    let special = |c: char| c.is_whitespace() || c == '\'' || c == '"' || c == escape;
+    let plain = text.find(special).unwrap_or(text.len());
+    let mut word = text[..plain].to_owned();
     let mut quote = None;
-    let mut chars = text.char_indices();
+    let mut chars = text[plain..].char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
-            None if c.is_whitespace() => return (word, at),
+            None if c.is_whitespace() => return (word, plain + at),
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(q) if c == q => quote = None,
             _ if c == escape => word.extend(chars.next().map(|(_, c)| c)),
