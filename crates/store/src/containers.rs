@@ -141,6 +141,7 @@ impl Lease {
             record(db, &container)?;
             Change::arrived(db, &content)
         });
+        store.untidy();
         if let Err(error) = recorded {
             // The journal still names it. If this fails too, the next change does it.
             change.settle().ok();
@@ -259,6 +260,7 @@ impl Store {
     ///
     /// [`Error::NoSuchContainer`] if it was removed.
     pub fn update_container(&self, id: &str, change: impl FnOnce(Value) -> Value) -> Result<Value> {
+        self.untidy();
         self.write("change the state of a container", |db| {
             let state: Option<String> = db
                 .prepare_cached("SELECT state FROM container WHERE id = ?1")?

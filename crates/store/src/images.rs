@@ -81,6 +81,7 @@ impl Lease {
         self.put_blob(new.config)?;
         self.put_blob(new.manifest)?;
         let store = self.store();
+        store.untidy();
         store.write("record an image", |db| {
             let size = self.check_layers(db, &parts)?;
             note_compressed(db, &parts)?;

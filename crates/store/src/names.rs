@@ -36,6 +36,7 @@ impl Store {
     ///
     /// [`Error::NoSuchImage`] if there is no such image.
     pub fn name(&self, name: &Reference, image: &Digest, by: &str) -> Result<Option<Digest>> {
+        self.untidy();
         self.write("name an image", |db| {
             set_name(db, name, image, by, self.now())
         })
@@ -47,6 +48,7 @@ impl Store {
     ///
     /// As [`Store::name`].
     pub fn name_all(&self, names: &[Reference], image: &Digest, by: &str) -> Result<()> {
+        self.untidy();
         self.write("name an image", |db| {
             names
                 .iter()
@@ -60,6 +62,7 @@ impl Store {
     ///
     /// The database failed.
     pub fn unname(&self, name: &Reference, by: &str) -> Result<bool> {
+        self.untidy();
         self.write("take a name away", |db| {
             take_name(db, &name.to_string(), by, self.now())
         })

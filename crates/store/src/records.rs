@@ -41,6 +41,7 @@ impl Lease {
     pub fn put_record(&self, record: &Record) -> Result<()> {
         let store = self.store();
         let parts = serde_json::to_string(&record.parts).unwrap_or_default();
+        store.untidy();
         store.write("keep a build record", |db| {
             let id: i64 = db
                 .prepare_cached(

@@ -59,6 +59,7 @@ impl Store {
                 None => by_id(self, db, &image, text, force),
             }
         })?;
+        self.untidy();
         removed.collected(collected);
         Ok(removed)
     }

@@ -127,8 +127,9 @@ impl Store {
     fn sync_database(&self) -> Result<()> {
         let path = self.folder().database();
         let db = self.connection();
-        // The log is synced, then copied into the database, which is synced. Readers may stop the second half; the first counts.
-        db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        // The log is synced, copied into the database, which is synced, and emptied. Readers may stop all but the first, which
+        // is what counts.
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(Error::from)
             .named("sync the database", &path)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod concurrency;
+mod failures;
 mod fsck;
 mod images;
 mod leases;
