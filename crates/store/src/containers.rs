@@ -255,6 +255,7 @@ impl Store {
     }
 
     /// Changes the state of a container from what it is now, with nobody in between. Returns the new state.
+    /// `change` must not use the store: its lock is held.
     ///
     /// # Errors
     ///

@@ -162,7 +162,8 @@ impl Lease {
         self.held.dir.join(format!("{kind}-{number}"))
     }
 
-    /// Replaces the stat index of the build context `id`, whole or not at all.
+    /// Replaces the stat index of the build context `id`, whole or not at all. It is not synced: after a power cut it may have
+    /// other bytes, which whoever reads it must notice.
     ///
     /// # Errors
     ///

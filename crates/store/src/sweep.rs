@@ -120,10 +120,10 @@ impl Store {
     }
 }
 
-/// The names in a directory, in no order.
+/// The names in a directory, in no order; none if it is missing.
 pub(crate) fn names(dir: &std::path::Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::optional(fs::read_dir(dir))?.into_iter().flatten() {
         names.push(
             entry
                 .context("list", dir)?

@@ -63,7 +63,7 @@ impl Lease {
     }
 
     /// True if the tree is there and can be trusted.
-    fn has_tree(&self, layer: &Layer, flavour: Flavour) -> Result<bool> {
+    pub(crate) fn has_tree(&self, layer: &Layer, flavour: Flavour) -> Result<bool> {
         let store = self.store();
         let boot = store.read("find an unpacked layer", |db| {
             let row = db

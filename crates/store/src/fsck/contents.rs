@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sys::fs::{self, Context as _};
 
-use super::{Checker, Remedy, checks};
+use super::{Checker, Remedy, checks, unpacked};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::lease::Lease;
@@ -13,7 +13,11 @@ use crate::verify::{digest_of, reindexed};
 
 type Check = fn(&mut Checker<'_>) -> Result<()>;
 
-pub(super) const CHECKS: &[(&str, Check)] = &[("layers", layers), ("blobs", blobs)];
+pub(super) const CHECKS: &[(&str, Check)] = &[
+    ("layers", layers),
+    ("trees", unpacked::trees),
+    ("blobs", blobs),
+];
 
 /// Each tar has its digest, and its index is the one that is made from it.
 fn layers(checker: &mut Checker<'_>) -> Result<()> {

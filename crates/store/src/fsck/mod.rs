@@ -8,6 +8,7 @@
 mod checks;
 mod contents;
 mod repair;
+mod unpacked;
 
 use std::path::PathBuf;
 
@@ -196,7 +197,13 @@ impl Store {
                 check(&mut checker)?;
             }
         }
-        if full {
+        // Without its directories nothing can be looked at closely; what they held is missing anyway.
+        let has_directories = !checker
+            .report
+            .findings
+            .iter()
+            .any(|finding| matches!(finding.remedy, Remedy::MakeDirectory(_)));
+        if full && has_directories {
             for (name, check) in contents::CHECKS {
                 checker.check = name;
                 check(&mut checker)?;

@@ -235,7 +235,7 @@ fn orphans_and_strangers_are_found_and_set_aside() {
     let report = store.fsck(&QUICK).unwrap();
     assert_eq!(report.findings.len(), 6, "{}", text(&report));
     assert!(store.fsck(&REPAIR).unwrap().is_clean());
-    assert!(store.fsck(&FULL).unwrap().findings.is_empty());
+    assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_lost_database_is_made_anew_and_reported() {
         text(&report)
     );
     assert!(store.fsck(&REPAIR).unwrap().is_clean());
-    assert!(store.fsck(&FULL).unwrap().findings.is_empty());
+    assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
 }
 
 #[test]
@@ -303,4 +303,75 @@ fn a_database_of_noise_is_an_error_and_can_be_made_anew() {
     assert_eq!(error.kind(), store::Kind::Corrupt, "{error}");
     store::rebuild_database(&root).unwrap();
     assert!(temp.reopen().image(&image.digest).unwrap().is_some());
+}
+
+#[test]
+fn a_missing_directory_is_found_and_made() {
+    for name in [
+        "tmp",
+        "blobs",
+        "blobs/sha256",
+        "layers",
+        "containers",
+        "caches",
+    ] {
+        let (store, _) = filled();
+        fs::remove_dir_all(store.root().join(name)).unwrap();
+        for options in [QUICK, FULL] {
+            let report = store.fsck(&options).unwrap();
+            assert!(
+                text(&report).contains(&format!("directory {name}: it is missing")),
+                "{}",
+                text(&report)
+            );
+        }
+        let report = store.fsck(&REPAIR).unwrap();
+        assert!(report.is_clean(), "{name}: {}", text(&report));
+        assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
+        put(&store);
+        assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
+    }
+}
+
+#[test]
+fn an_unpacked_layer_that_was_changed_is_found_and_dropped() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 5] = [
+        ("./etc/a has other content", |tree| {
+            fs::write(tree.join("etc/a"), "CONTENT").unwrap()
+        }),
+        ("it lacks ./b", |tree| {
+            fs::remove_file(tree.join("b")).unwrap()
+        }),
+        ("it has ./etc/new too much", |tree| {
+            fs::write(tree.join("etc/new"), "").unwrap()
+        }),
+        ("./etc/a is something else", |tree| {
+            fs::remove_file(tree.join("etc/a")).unwrap();
+            fs::create_dir(tree.join("etc/a")).unwrap();
+        }),
+        ("it is missing", |tree| fs::remove_dir_all(tree).unwrap()),
+    ];
+    for (problem, damage) in damages {
+        let (store, image) = filled();
+        let layer = store.find_layer(&image.layers[0]).unwrap().unwrap();
+        let tree = store
+            .lease("test")
+            .unwrap()
+            .tree(&layer, store::Flavour::User)
+            .unwrap();
+        assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
+        damage(&tree);
+        let report = store.fsck(&FULL).unwrap();
+        let found = format!("trees: unpacked layer {}: {problem}\n", layer.diff_id());
+        assert_eq!(text(&report), found);
+        assert!(store.fsck(&REPAIR).unwrap().is_clean());
+        assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
+        store
+            .lease("test")
+            .unwrap()
+            .tree(&layer, store::Flavour::User)
+            .unwrap();
+        assert_eq!(text(&store.fsck(&FULL).unwrap()), "");
+    }
 }
