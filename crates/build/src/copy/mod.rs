@@ -1,0 +1,3 @@
+//! COPY and ADD.
+mod glob;
+mod select;
