@@ -1,4 +1,142 @@
 //! From a Dockerfile to an image: plan, graph, keys, solver, steps.
+//!
+//! ```text
+//! Dockerfile ─► parse ─► plan (stages, args, names bound) ─► graph ─► solve ─► image
+//!                                                              │
+//!        source: base image, context, another stage ───────────┤   each step: a key, how it is cached
+//!        file:   COPY, ADD, WORKDIR that makes a directory ────┤              and how it is done
+//!        exec:   RUN ──────────────────────────────────────────┘
+//! ```
+//!
+//! [`build`] does all of it. Instructions that only change the config never become steps. A step's key is over its definition
+//! and the *content* of its inputs, so a rebuilt input with the same content changes nothing after it; modification times are
+//! no content. A COPY's key is over the entries of the layer that it would make, so it does not depend on
+//! what is below it but for the directories that its destination leads through.
+//!
+//! Builds without RUN need no privileges and mount nothing: images are read through their layers' indexes, files go from
+//! where they are into the layer's tar.
+//!
+//! The time in which nothing changed is spent on one `stat` a file; see the module `context` for the index that
+//! makes that enough, and for what it refuses to believe.
+
 #![forbid(unsafe_code)]
+
+mod base;
 mod context;
 mod copy;
+mod error;
+mod events;
+mod exec;
+mod ignore;
+mod image;
+mod keys;
+mod plan;
+mod request;
+mod rootfs;
+mod solve;
+mod time;
+mod users;
+
+pub use base::{BaseError, BaseImages, Local};
+pub use copy::{CopyError, PlaceError, StreamError};
+pub use error::{Error, StepError, StepFailure};
+pub use events::{Event, Stream};
+pub use exec::ExecError;
+pub use image::Built;
+pub use request::{Events, Limit, NamedContext, Network, Request, SecretSource, Text};
+pub use rootfs::ReadError;
+pub use users::UserError;
+
+use dockerfile::Diagnostic;
+use store::{Lease, Store};
+
+/// The build argument that fixes all times.
+const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
+
+/// Builds one image and puts it into the store, under the names that the request has.
+///
+/// `bases` finds the images that the Dockerfile names. While the build works it tells `events` what it does; steps are numbered
+/// from 1.
+///
+/// After an error the store is as it was, but for results of steps that were done: the next build uses them.
+///
+/// # Errors
+///
+/// [`Error::Dockerfile`] has the places of all that is wrong with it; [`Error::Step`] names the instruction that failed.
+pub fn build(
+    request: &Request,
+    store: &Store,
+    bases: &dyn BaseImages,
+    events: Events<'_>,
+) -> Result<Built, Error> {
+    let lease = store.lease("build")?;
+    build_under(request, &lease, bases, events)
+}
+
+/// As [`build`], under a lease of the caller's: what is made stays at least as long as that.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_under(
+    request: &Request,
+    lease: &Lease,
+    bases: &dyn BaseImages,
+    events: Events<'_>,
+) -> Result<Built, Error> {
+    let teller = solve::Teller::new(events);
+    let told = teller.begin(&format!(
+        "[internal] load build definition from {}",
+        request.dockerfile.name
+    ));
+    let parsed = dockerfile::parse(&request.dockerfile.text).map_err(|errors| {
+        told.failed(
+            &errors
+                .first()
+                .map_or_else(String::new, |error| error.message.clone()),
+        );
+        Error::Dockerfile(errors)
+    })?;
+    told.done();
+    for warning in &parsed.warnings {
+        teller.tell(Event::Warning(warning.clone()));
+    }
+    let epoch = epoch(request, &parsed)?;
+    let graph = plan::plan(&parsed, request, bases, lease.store())?;
+    let made = solve::Solver::new(request, lease, &graph, &teller, epoch).solve()?;
+    let told = teller.begin("exporting to image");
+    let built = image::export(&graph, &made, request, epoch, lease)
+        .inspect_err(|error| told.failed(error))?;
+    told.done();
+    Ok(built)
+}
+
+/// The time that the request, a build argument or a global ARG fixes.
+fn epoch(request: &Request, file: &dockerfile::Dockerfile) -> Result<Option<i64>, Error> {
+    if request.epoch.is_some() {
+        return Ok(request.epoch);
+    }
+    let given = request
+        .build_args
+        .get(EPOCH_ARG)
+        .map(|value| (value.clone(), dockerfile::Span::default()));
+    let default = || {
+        let found = file
+            .global_definitions()
+            .filter(|definition| definition.name == EPOCH_ARG)
+            .last()?;
+        Some((found.default.clone()?, found.span))
+    };
+    let Some((text, span)) = given.or_else(default).filter(|(text, _)| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // The time of the context, which a local directory does not have.
+    if text == "context" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        let message =
+            format!("`{text}` is no value for `{EPOCH_ARG}`: expected seconds since 1970");
+        Error::Dockerfile(vec![Diagnostic::error("epoch", span, message)])
+    })
+}

@@ -132,7 +132,10 @@ impl Record<'_> {
 
     fn place(&self) -> Option<Place> {
         let layer = self.u32(92).checked_sub(1)?;
-        Some(Place { layer, offset: self.u64(96) })
+        Some(Place {
+            layer,
+            offset: self.u64(96),
+        })
     }
 }
 
@@ -168,7 +171,10 @@ pub(crate) struct Merged {
 impl Merged {
     /// What is known without an index: nothing.
     pub(crate) fn nothing(tree: &Tree) -> Self {
-        Self { known: vec![Known::default(); tree.nodes.len()], ..Self::default() }
+        Self {
+            known: vec![Known::default(); tree.nodes.len()],
+            ..Self::default()
+        }
     }
 }
 
@@ -176,7 +182,10 @@ impl Index {
     /// Reads an index; `None` if it is not one, or is damaged. Nothing depends on it but time.
     pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let body = bytes.len().checked_sub(CHECKSUM)?;
-        if body < HEADER || bytes[..8] != MAGIC || blake3::hash(&bytes[..body]).as_bytes()[..] != bytes[body..] {
+        if body < HEADER
+            || bytes[..8] != MAGIC
+            || blake3::hash(&bytes[..body]).as_bytes()[..] != bytes[body..]
+        {
             return None;
         }
         let nodes = u32_at(&bytes, 8);
@@ -187,7 +196,10 @@ impl Index {
         if xattrs_start.checked_add(u32_at(&bytes, 20) as usize)? != body {
             return None;
         }
-        let written = Time { secs: u64_at(&bytes, 24) as i64, nanos: u32_at(&bytes, 32) };
+        let written = Time {
+            secs: u64_at(&bytes, 24) as i64,
+            nanos: u32_at(&bytes, 32),
+        };
         let layers = bytes[HEADER..layers_end]
             .chunks_exact(32)
             .map(|chunk| chunk.try_into().unwrap_or_default())
@@ -202,7 +214,10 @@ impl Index {
             if record.end() as usize <= id || record.end() > nodes {
                 return None;
             }
-            if record.place().is_some_and(|place| place.layer as usize >= layer_count) {
+            if record
+                .place()
+                .is_some_and(|place| place.layer as usize >= layer_count)
+            {
                 return None;
             }
         }
@@ -211,7 +226,16 @@ impl Index {
             return None;
         }
         let xattrs = parse_xattrs(&bytes[xattrs_start..body])?;
-        Some(Self { nodes, records: layers_end, names, name_starts, layers, written, xattrs, bytes })
+        Some(Self {
+            nodes,
+            records: layers_end,
+            names,
+            name_starts,
+            layers,
+            written,
+            xattrs,
+            bytes,
+        })
     }
 
     fn record(&self, id: NodeId) -> Record<'_> {
@@ -227,7 +251,10 @@ impl Index {
 
     /// Finds what this index knows of the nodes of `tree`, whose walk began at `now`.
     pub(crate) fn merge(&self, tree: &Tree, now: Time) -> Merged {
-        let mut merged = Merged { same: true, ..Merged::nothing(tree) };
+        let mut merged = Merged {
+            same: true,
+            ..Merged::nothing(tree)
+        };
         if self.nodes == 0 || tree.nodes.is_empty() {
             merged.same = false;
             return merged;
@@ -296,7 +323,10 @@ fn parse_xattrs(mut bytes: &[u8]) -> Option<BTreeMap<NodeId, Xattrs>> {
         let name_len = usize::from(u16::from_le_bytes([head[4], head[5]]));
         let (name, rest) = rest.split_at_checked(name_len)?;
         let (value, rest) = rest.split_at_checked(u32_at(head, 6) as usize)?;
-        found.entry(u32_at(head, 0)).or_default().push((name.to_vec(), value.to_vec()));
+        found
+            .entry(u32_at(head, 0))
+            .or_default()
+            .push((name.to_vec(), value.to_vec()));
         bytes = rest;
     }
     Some(found)
@@ -338,7 +368,10 @@ impl Content<'_> {
         let mut names = Vec::with_capacity(self.tree.arena.len());
         let mut xattrs = Vec::new();
         let kept = self.old.map_or(BTreeMap::new(), |(old, unread)| {
-            unread.iter().map(|(id, range)| (*id, (old, range.start + 1..range.end))).collect()
+            unread
+                .iter()
+                .map(|(id, range)| (*id, (old, range.start + 1..range.end)))
+                .collect()
         });
         // How many kept nodes come before each node: their numbers shift by that.
         let mut shift = Vec::with_capacity(kept.len());
@@ -358,18 +391,38 @@ impl Content<'_> {
             if let Some((_, range)) = kept.get(&id) {
                 end = place + 1 + (range.end - range.start);
             }
-            write_record(&mut records, end, node.name.len, &node.stat, &self.known[id as usize]);
+            write_record(
+                &mut records,
+                end,
+                node.name.len,
+                &node.stat,
+                &self.known[id as usize],
+            );
             names.extend_from_slice(self.tree.name(id));
             for (name, value) in self.xattrs.get(&id).into_iter().flatten() {
                 write_xattr(&mut xattrs, place, name, value);
             }
             if let Some((old, range)) = kept.get(&id) {
-                keep(old, range.clone(), place + 1, &mut records, &mut names, &mut xattrs);
+                keep(
+                    old,
+                    range.clone(),
+                    place + 1,
+                    &mut records,
+                    &mut names,
+                    &mut xattrs,
+                );
             }
         }
-        let mut bytes = Vec::with_capacity(HEADER + self.layers.len() * 32 + records.len() + names.len() + xattrs.len() + CHECKSUM);
+        let mut bytes = Vec::with_capacity(
+            HEADER + self.layers.len() * 32 + records.len() + names.len() + xattrs.len() + CHECKSUM,
+        );
         bytes.extend_from_slice(&MAGIC);
-        for number in [records.len() / RECORD, names.len(), self.layers.len(), xattrs.len()] {
+        for number in [
+            records.len() / RECORD,
+            names.len(),
+            self.layers.len(),
+            xattrs.len(),
+        ] {
             bytes.extend_from_slice(&(number as u32).to_le_bytes());
         }
         bytes.extend_from_slice(&self.now.secs.to_le_bytes());

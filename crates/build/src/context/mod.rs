@@ -45,10 +45,10 @@ impl Context {
     /// Walks the directory `path`, taking along what `filter` says, and merges what the index at `index` knows.
     ///
     /// `now` is asked for the time before the walk begins.
-    pub(crate) fn open(
+    pub(crate) fn open<F: Filter>(
         path: &Path,
         index: Option<PathBuf>,
-        filter: &dyn Filter,
+        filter: &F,
         now: impl FnOnce() -> Time,
     ) -> Result<Self, Error> {
         let root = sys::fs::open(path)?;
@@ -56,7 +56,9 @@ impl Context {
         let local = is_local(&root);
         // Reading the index needs no more than one thread and the walk leaves gaps.
         let (tree, old) = std::thread::scope(|scope| {
-            let load = index.as_deref().map(|index| scope.spawn(move || index::load(index)));
+            let load = index
+                .as_deref()
+                .map(|index| scope.spawn(move || index::load(index)));
             let tree = walk::walk(root.as_fd(), path, filter);
             // A panic in there would be a bug in parsing the index, which is only a cache.
             (tree, load.and_then(|load| load.join().unwrap_or_default()))
@@ -108,7 +110,11 @@ impl Context {
 
     /// The extended attributes of a directory, or of a file whose content is known.
     pub(crate) fn xattrs(&self, id: NodeId) -> &[(Vec<u8>, Vec<u8>)] {
-        let of = if self.tree.node(id).stat.kind == NodeKind::Dir { &self.tree.dir_xattrs } else { &self.xattrs };
+        let of = if self.tree.node(id).stat.kind == NodeKind::Dir {
+            &self.tree.dir_xattrs
+        } else {
+            &self.xattrs
+        };
         of.get(&id).map_or(&[], Vec::as_slice)
     }
 
@@ -132,13 +138,24 @@ impl Context {
     }
 
     /// Takes down which layers have the content of files now.
-    pub(crate) fn learn_places(&mut self, layer: [u8; 32], places: impl IntoIterator<Item = (NodeId, u64)>) {
-        let number = self.layers.iter().position(|known| *known == layer).unwrap_or_else(|| {
-            self.layers.push(layer);
-            self.layers.len() - 1
-        });
+    pub(crate) fn learn_places(
+        &mut self,
+        layer: [u8; 32],
+        places: impl IntoIterator<Item = (NodeId, u64)>,
+    ) {
+        let number = self
+            .layers
+            .iter()
+            .position(|known| *known == layer)
+            .unwrap_or_else(|| {
+                self.layers.push(layer);
+                self.layers.len() - 1
+            });
         for (id, offset) in places {
-            self.known[id as usize].place = Some(Place { layer: number as u32, offset });
+            self.known[id as usize].place = Some(Place {
+                layer: number as u32,
+                offset,
+            });
             self.changed = true;
         }
     }
@@ -198,5 +215,6 @@ fn is_local(root: &File) -> bool {
         0xca45_1a4e, // bcachefs
         0x8584_58f6, // ramfs
     ];
-    rustix::fs::fstatfs(root).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64 & 0xffff_ffff)))
+    rustix::fs::fstatfs(root)
+        .is_ok_and(|found| LOCAL.contains(&(found.f_type as u64 & 0xffff_ffff)))
 }

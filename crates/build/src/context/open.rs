@@ -1,5 +1,6 @@
 //! Opens the files of a tree in its order, relative to open directories.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -27,7 +28,13 @@ pub(crate) struct Opener<'a> {
 
 impl<'a> Opener<'a> {
     pub(crate) fn new(root: BorrowedFd<'a>, shown: &'a Path, tree: &'a Tree) -> Self {
-        Self { root, shown, tree, stack: Vec::new(), name: Vec::new() }
+        Self {
+            root,
+            shown,
+            tree,
+            stack: Vec::new(),
+            name: Vec::new(),
+        }
     }
 
     /// An error about a node.
@@ -36,19 +43,31 @@ impl<'a> Opener<'a> {
         Error::new(verb, self.shown.join(path), errno.into())
     }
 
-    /// Opens a regular file for reading; says what it is now, which may differ from what the tree says.
-    pub(crate) fn open(&mut self, id: NodeId) -> Result<(OwnedFd, Stat), Error> {
+    /// Opens a file for reading. The caller asks [`Opener::stat`] what it is by now.
+    pub(crate) fn open(&mut self, id: NodeId) -> Result<File, Error> {
         // A fifo that was put in the file's place must not make us wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let parent = self.tree.node(id).parent;
         self.enter(parent)?;
-        let fd = self.open_child(id, flags).map_err(|errno| self.error("open", id, errno))?;
-        let stat = rustix::fs::fstat(&fd).map_err(|errno| self.error("stat", id, errno))?;
+        let fd = self
+            .open_child(id, flags)
+            .map_err(|errno| self.error("open", id, errno))?;
+        Ok(fd.into())
+    }
+
+    /// What an opened file is now, which may differ from what the tree says; but a regular file it must still be.
+    pub(crate) fn stat(&self, id: NodeId, file: &File) -> Result<Stat, Error> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| self.error("stat", id, errno))?;
         let stat = stat_of(&stat);
         if stat.kind != NodeKind::File {
-            return Err(self.error("read, since it is no longer a regular file,", id, Errno::STALE));
+            return Err(self.error(
+                "read, since it is no longer a regular file,",
+                id,
+                Errno::STALE,
+            ));
         }
-        Ok((fd, stat))
+        Ok(stat)
     }
 
     fn open_child(&mut self, id: NodeId, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -76,7 +95,9 @@ impl<'a> Opener<'a> {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for id in way.into_iter().rev() {
-            let fd = self.open_child(id, flags).map_err(|errno| self.error("open", id, errno))?;
+            let fd = self
+                .open_child(id, flags)
+                .map_err(|errno| self.error("open", id, errno))?;
             self.stack.push((id, fd));
         }
         Ok(())

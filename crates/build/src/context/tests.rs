@@ -4,26 +4,49 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use super::walk::{Everything, Verdict};
+use super::walk::Verdict;
 use super::*;
+
+/// Takes everything.
+#[derive(Debug)]
+struct Everything;
+
+impl Filter for Everything {
+    type Dir = ();
+
+    fn root(&self) {}
+
+    fn file(&self, (): &(), _: &[u8]) -> bool {
+        true
+    }
+
+    fn dir(&self, (): &(), _: &[u8]) -> (Verdict, Option<()>) {
+        (Verdict::Take, Some(()))
+    }
+}
 
 /// The time, so much later than it is.
 fn clock(later: i64) -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    Time { secs: now.tv_sec + later, nanos: now.tv_nsec as u32 }
+    Time {
+        secs: now.tv_sec + later,
+        nanos: now.tv_nsec as u32,
+    }
 }
 
 fn open(dir: &Path, now: Time) -> Context {
     open_filtered(dir, now, &Everything)
 }
 
-fn open_filtered(dir: &Path, now: Time, filter: &dyn Filter) -> Context {
+fn open_filtered(dir: &Path, now: Time, filter: &impl Filter) -> Context {
     Context::open(&dir.join("ctx"), Some(dir.join("idx")), filter, || now).unwrap()
 }
 
 fn find(context: &Context, path: &str) -> NodeId {
     let ids = 0..context.tree.nodes.len() as NodeId;
-    ids.into_iter().find(|id| context.tree.path(*id) == path.as_bytes()).unwrap()
+    ids.into_iter()
+        .find(|id| context.tree.path(*id) == path.as_bytes())
+        .unwrap()
 }
 
 fn digest(context: &Context, path: &str) -> Option<ContentDigest> {
@@ -36,9 +59,10 @@ fn learn_all(context: &mut Context) -> usize {
     let mut opener = context.opener();
     for id in 0..context.tree.nodes.len() as NodeId {
         if context.tree.node(id).stat.kind == NodeKind::File && context.digest(id).is_none() {
-            let (fd, stat) = opener.open(id).unwrap();
-            let xattrs = xattr::read(fd.as_fd()).unwrap();
-            let bytes = std::io::read_to_string(File::from(fd)).unwrap();
+            let file = opener.open(id).unwrap();
+            let stat = opener.stat(id, &file).unwrap();
+            let xattrs = xattr::read(file.as_fd()).unwrap();
+            let bytes = std::io::read_to_string(file).unwrap();
             unknown.push((id, stat, *blake3::hash(bytes.as_bytes()).as_bytes(), xattrs));
         }
     }
@@ -75,7 +99,20 @@ fn the_tree_is_depth_first_and_sorted_by_components() {
     let paths: Vec<_> = (0..context.tree.nodes.len() as NodeId)
         .map(|id| String::from_utf8(context.tree.path(id)).unwrap())
         .collect();
-    assert_eq!(paths, ["", "a", "a/b", "a/b/one", "a/two", "a-b", "a-b/three", "link", "z"]);
+    assert_eq!(
+        paths,
+        [
+            "",
+            "a",
+            "a/b",
+            "a/b/one",
+            "a/two",
+            "a-b",
+            "a-b/three",
+            "link",
+            "z"
+        ]
+    );
     assert!(paths.is_sorted_by(|a, b| tree::compare_paths(a.as_bytes(), b.as_bytes()).is_lt()));
     assert_eq!(context.tree.target(find(&context, "link")), b"a/two");
 }
@@ -85,7 +122,10 @@ fn an_unchanged_file_is_known_once_it_is_settled() {
     let dir = fixture();
     assert_eq!(learn_all(&mut open(dir.path(), clock(10))), 4);
     let mut context = open(dir.path(), clock(20));
-    assert_eq!(digest(&context, "a/b/one"), Some(*blake3::hash(b"one").as_bytes()));
+    assert_eq!(
+        digest(&context, "a/b/one"),
+        Some(*blake3::hash(b"one").as_bytes())
+    );
     assert!(!context.changed, "nothing is new, so nothing is written");
     assert_eq!(learn_all(&mut context), 0);
 }
@@ -127,7 +167,10 @@ fn same_size_and_restored_mtime_but_other_bytes_is_seen() {
         }
     }
     let after = fs::metadata(&path).unwrap();
-    assert_eq!((before.mtime(), before.mtime_nsec(), before.size()), (after.mtime(), after.mtime_nsec(), after.size()));
+    assert_eq!(
+        (before.mtime(), before.mtime_nsec(), before.size()),
+        (after.mtime(), after.mtime_nsec(), after.size())
+    );
     let context = open(dir.path(), clock(20));
     assert_eq!(digest(&context, "a/two"), None);
     assert!(digest(&context, "z").is_some());
@@ -182,7 +225,7 @@ fn whole_seconds_and_foreign_file_systems_settle_later() {
         gid: 0,
         nlink: 1,
         size: 1,
-        rdev: 0,
+        rdev: (0, 0),
         dev: 1,
         ino: 1,
         mtime: Time { secs: 100, nanos },
@@ -191,11 +234,23 @@ fn whole_seconds_and_foreign_file_systems_settle_later() {
     let at = |secs, nanos| Time { secs, nanos };
     assert!(index::settles(&stat(5), at(100, 200_000_000), true, false));
     assert!(!index::settles(&stat(5), at(100, 90_000_000), true, false));
-    assert!(!index::settles(&stat(0), at(102, 900_000_000), true, false), "a clock of two seconds");
+    assert!(
+        !index::settles(&stat(0), at(102, 900_000_000), true, false),
+        "a clock of two seconds"
+    );
     assert!(index::settles(&stat(0), at(103, 1), true, false));
-    assert!(!index::settles(&stat(5), at(500, 0), false, false), "the server's clock may be behind");
-    assert!(index::settles(&stat(5), at(500, 0), false, true), "seen before with this stat");
-    assert!(!index::settles(&stat(5), at(99, 0), true, false), "a time in the future");
+    assert!(
+        !index::settles(&stat(5), at(500, 0), false, false),
+        "the server's clock may be behind"
+    );
+    assert!(
+        index::settles(&stat(5), at(500, 0), false, true),
+        "seen before with this stat"
+    );
+    assert!(
+        !index::settles(&stat(5), at(99, 0), true, false),
+        "a time in the future"
+    );
 }
 
 #[test]
@@ -207,7 +262,10 @@ fn every_damage_of_the_index_costs_time_and_nothing_else() {
         let mut bad = good.clone();
         bad[at] ^= 0x20;
         assert!(index::Index::parse(bad).is_none(), "byte {at}");
-        assert!(index::Index::parse(good[..at].to_vec()).is_none(), "cut at {at}");
+        assert!(
+            index::Index::parse(good[..at].to_vec()).is_none(),
+            "cut at {at}"
+        );
     }
     fs::write(dir.path().join("idx"), &good[..good.len() / 2]).unwrap();
     assert_eq!(learn_all(&mut open(dir.path(), clock(10))), 4);
@@ -217,13 +275,20 @@ fn every_damage_of_the_index_costs_time_and_nothing_else() {
 struct Only(&'static [u8]);
 
 impl Filter for Only {
-    fn active(&self) -> bool {
+    type Dir = ();
+
+    fn root(&self) {}
+
+    fn file(&self, (): &(), _: &[u8]) -> bool {
         true
     }
 
-    fn judge(&self, path: &[u8], _: bool) -> Verdict {
-        let first = path.split(|byte| *byte == b'/').next();
-        if first == Some(self.0) { Verdict::Take } else { Verdict::Close }
+    fn dir(&self, (): &(), name: &[u8]) -> (Verdict, Option<()>) {
+        if name == self.0 {
+            (Verdict::Take, Some(()))
+        } else {
+            (Verdict::Close, None)
+        }
     }
 }
 
@@ -237,8 +302,14 @@ fn what_is_not_entered_this_time_is_still_known_the_next_time() {
     assert!(part.tree.node(find(&part, "a")).unread);
     assert_eq!(learn_all(&mut part), 1);
     let mut context = open(dir.path(), clock(20));
-    assert_eq!(digest(&context, "a/b/one"), Some(*blake3::hash(b"one").as_bytes()));
-    assert_eq!(digest(&context, "a-b/four"), Some(*blake3::hash(b"four").as_bytes()));
+    assert_eq!(
+        digest(&context, "a/b/one"),
+        Some(*blake3::hash(b"one").as_bytes())
+    );
+    assert_eq!(
+        digest(&context, "a-b/four"),
+        Some(*blake3::hash(b"four").as_bytes())
+    );
     assert_eq!(learn_all(&mut context), 0);
     let part = open_filtered(dir.path(), clock(20), &Only(b"a-b"));
     assert!(!part.changed, "a part of what is known is nothing new");
@@ -248,10 +319,17 @@ fn what_is_not_entered_this_time_is_still_known_the_next_time() {
 fn places_and_attributes_come_back() {
     let dir = fixture();
     let mut context = open(dir.path(), clock(10));
-    let ids: Vec<_> = ["a/b/one", "a-b/three", "z"].map(|path| find(&context, path)).into();
+    let ids: Vec<_> = ["a/b/one", "a-b/three", "z"]
+        .map(|path| find(&context, path))
+        .into();
     for id in &ids {
         let stat = context.tree.node(*id).stat;
-        context.learn(*id, stat, [7; 32], vec![(b"user.x".to_vec(), b"y".to_vec())]);
+        context.learn(
+            *id,
+            stat,
+            [7; 32],
+            vec![(b"user.x".to_vec(), b"y".to_vec())],
+        );
     }
     context.learn_places([1; 32], [(ids[0], 512)]);
     context.learn_places([2; 32], [(ids[1], 1024)]);
@@ -261,8 +339,15 @@ fn places_and_attributes_come_back() {
     assert_eq!(context.place(ids[0]), Some(([2; 32], 2048)));
     assert_eq!(context.place(ids[1]), Some(([2; 32], 1024)));
     assert_eq!(context.place(ids[2]), None);
-    assert_eq!(context.layers, [[2; 32]], "a layer that nothing refers to is forgotten");
-    assert_eq!(context.xattrs(ids[2]), [(b"user.x".to_vec(), b"y".to_vec())]);
+    assert_eq!(
+        context.layers,
+        [[2; 32]],
+        "a layer that nothing refers to is forgotten"
+    );
+    assert_eq!(
+        context.xattrs(ids[2]),
+        [(b"user.x".to_vec(), b"y".to_vec())]
+    );
 }
 
 #[test]

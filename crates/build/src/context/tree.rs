@@ -3,12 +3,7 @@
 //! The children of a directory are sorted by their names' bytes, so the order of the nodes is that of the paths
 //! compared component by component. 62,000 files take about 10 MB.
 
-/// A point in time as a file system stores it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Time {
-    pub(crate) secs: i64,
-    pub(crate) nanos: u32,
-}
+pub(crate) use layer::Time;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +28,8 @@ pub(crate) struct Stat {
     pub(crate) gid: u32,
     pub(crate) nlink: u32,
     pub(crate) size: u64,
-    pub(crate) rdev: u64,
+    /// Major and minor number of a device, else zeros.
+    pub(crate) rdev: (u32, u32),
     pub(crate) dev: u64,
     pub(crate) ino: u64,
     pub(crate) mtime: Time,
@@ -97,7 +93,10 @@ impl Tree {
     pub(crate) fn intern(&mut self, bytes: &[u8]) -> Text {
         let start = self.arena.len() as u32;
         self.arena.extend_from_slice(bytes);
-        Text { start, len: bytes.len() as u16 }
+        Text {
+            start,
+            len: bytes.len() as u16,
+        }
     }
 
     /// The children of a directory, sorted by name.

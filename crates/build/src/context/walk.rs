@@ -23,15 +23,19 @@ const MAX_DEPTH: u32 = 2048;
 /// More threads than this wait for each other at the directories' locks.
 const MAX_THREADS: usize = 4;
 
-/// What a walk takes along. Paths are relative to the root, without a leading slash.
+/// What a walk takes along. Directories have a state that the filter makes on the way down.
 pub(crate) trait Filter: Sync {
-    /// True if paths must be made to be asked about at all.
-    fn active(&self) -> bool;
-    /// What to do with this path.
-    fn judge(&self, path: &[u8], is_dir: bool) -> Verdict;
+    /// What is to be known of a directory to judge what is in it.
+    type Dir: Send;
+    /// The state of the root.
+    fn root(&self) -> Self::Dir;
+    /// Whether something that is no directory is part of the tree.
+    fn file(&self, dir: &Self::Dir, name: &[u8]) -> bool;
+    /// What to do with a directory, and its state if it is entered.
+    fn dir(&self, dir: &Self::Dir, name: &[u8]) -> (Verdict, Option<Self::Dir>);
 }
 
-/// What to do with a path.
+/// What to do with a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is part of the tree.
@@ -44,32 +48,31 @@ pub(crate) enum Verdict {
     Descend,
 }
 
-/// Takes everything.
-#[derive(Debug)]
-pub(crate) struct Everything;
-
-impl Filter for Everything {
-    fn active(&self) -> bool {
-        false
-    }
-
-    fn judge(&self, _: &[u8], _: bool) -> Verdict {
-        Verdict::Take
-    }
-}
-
 /// Reads the tree below `root`.
-pub(crate) fn walk(root: BorrowedFd<'_>, shown: &Path, filter: &dyn Filter) -> Result<Tree, Error> {
+pub(crate) fn walk<F: Filter>(
+    root: BorrowedFd<'_>,
+    shown: &Path,
+    filter: &F,
+) -> Result<Tree, Error> {
     let queue = Queue {
         state: Mutex::new(State {
-            jobs: vec![Job { parent: None, name: Vec::new(), path: Vec::new(), id: 0, depth: 0 }],
+            jobs: vec![Job {
+                parent: None,
+                name: Vec::new(),
+                path: Vec::new(),
+                state: filter.root(),
+                id: 0,
+                depth: 0,
+            }],
             working: 0,
             next: 1,
             error: None,
         }),
         wake: Condvar::new(),
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_THREADS);
     let mut finds = Vec::with_capacity(threads);
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads)
@@ -83,7 +86,10 @@ pub(crate) fn walk(root: BorrowedFd<'_>, shown: &Path, filter: &dyn Filter) -> R
             }
         }
     });
-    let state = queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let state = queue
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     match state.error {
         Some(error) => Err(error),
         None => Ok(assemble(finds, state.next)),
@@ -91,35 +97,36 @@ pub(crate) fn walk(root: BorrowedFd<'_>, shown: &Path, filter: &dyn Filter) -> R
 }
 
 /// A directory to read.
-struct Job {
+struct Job<D> {
     parent: Option<Arc<OwnedFd>>,
     /// Its name in `parent`, with the closing zero.
     name: Vec<u8>,
-    /// Its path, if the filter wants paths.
+    /// Its path, for messages.
     path: Vec<u8>,
+    state: D,
     id: u32,
     depth: u32,
 }
 
-struct State {
-    jobs: Vec<Job>,
+struct State<D> {
+    jobs: Vec<Job<D>>,
     working: usize,
     next: u32,
     error: Option<Error>,
 }
 
-struct Queue {
-    state: Mutex<State>,
+struct Queue<D> {
+    state: Mutex<State<D>>,
     wake: Condvar,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<D> Queue<D> {
+    fn lock(&self) -> MutexGuard<'_, State<D>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest directory, or `None` when all are read.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Job<D>> {
         let mut state = self.lock();
         loop {
             if state.error.is_some() {
@@ -133,12 +140,15 @@ impl Queue {
                 self.wake.notify_all();
                 return None;
             }
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Hands in the directories that were found in one; gives them their numbers, counting from the returned one.
-    fn finish(&self, found: &mut Vec<Job>) {
+    fn finish(&self, found: &mut Vec<Job<D>>) {
         let mut state = self.lock();
         state.working -= 1;
         let wake = !found.is_empty() || state.working == 0;
@@ -197,28 +207,26 @@ enum What {
     Dir(u32),
 }
 
-struct Walker<'a> {
+struct Walker<'a, F: Filter> {
     root: BorrowedFd<'a>,
     shown: &'a Path,
-    filter: &'a dyn Filter,
+    filter: &'a F,
     find: Find,
     buffer: Vec<MaybeUninit<u8>>,
-    path: Vec<u8>,
 }
 
-impl<'a> Walker<'a> {
-    fn new(root: BorrowedFd<'a>, shown: &'a Path, filter: &'a dyn Filter) -> Self {
+impl<'a, F: Filter> Walker<'a, F> {
+    fn new(root: BorrowedFd<'a>, shown: &'a Path, filter: &'a F) -> Self {
         Self {
             root,
             shown,
             filter,
             find: Find::default(),
             buffer: vec![MaybeUninit::uninit(); 32 << 10],
-            path: Vec::new(),
         }
     }
 
-    fn run(mut self, queue: &Queue) -> Find {
+    fn run(mut self, queue: &Queue<F::Dir>) -> Find {
         while let Some(job) = queue.next() {
             match self.read(&job, queue) {
                 Ok(mut found) => queue.finish(&mut found),
@@ -235,7 +243,11 @@ impl<'a> Walker<'a> {
     }
 
     /// Reads one directory; the error has the name of the child that it is about, if any.
-    fn read(&mut self, job: &Job, queue: &Queue) -> Result<Vec<Job>, (Errno, Vec<u8>)> {
+    fn read(
+        &mut self,
+        job: &Job<F::Dir>,
+        queue: &Queue<F::Dir>,
+    ) -> Result<Vec<Job<F::Dir>>, (Errno, Vec<u8>)> {
         let here = |errno| (errno, Vec::new());
         if job.depth > MAX_DEPTH {
             return Err(here(Errno::NAMETOOLONG));
@@ -252,13 +264,6 @@ impl<'a> Walker<'a> {
         let stat = stat_of(&rustix::fs::fstat(&*fd).map_err(here)?);
         let xattrs = xattr::read(fd.as_fd()).map_err(here)?;
         let start = self.find.children.len();
-        let mut found = Vec::new();
-        self.path.clear();
-        if self.filter.active() && !job.path.is_empty() {
-            self.path.extend_from_slice(&job.path);
-            self.path.push(b'/');
-        }
-        let stem = self.path.len();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut entries = RawDir::new(&*fd, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -267,38 +272,64 @@ impl<'a> Walker<'a> {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            self.path.truncate(stem);
-            self.child(fd.as_fd(), name, entry.file_type())
+            self.child(fd.as_fd(), &job.state, name, entry.file_type())
                 .map_err(|errno| (errno, name.to_bytes().to_vec()))?;
         }
         self.buffer = buffer;
-        let Find { arena, children, dirs } = &mut self.find;
-        let text = |text: Text| &arena[text.start as usize..text.start as usize + usize::from(text.len)];
+        let Find {
+            arena,
+            children,
+            dirs,
+        } = &mut self.find;
+        let text =
+            |text: Text| &arena[text.start as usize..text.start as usize + usize::from(text.len)];
         children[start..].sort_unstable_by(|a, b| text(a.name).cmp(text(b.name)));
-        let count = children[start..].iter().filter(|child| matches!(child.what, What::Dir(_))).count();
+        let count = children[start..]
+            .iter()
+            .filter(|child| matches!(child.what, What::Dir(_)))
+            .count();
         let mut id = queue.number(count as u32);
+        let mut found = Vec::with_capacity(count);
         for child in &mut children[start..] {
-            if let What::Dir(number) = &mut child.what {
-                *number = id;
-                let name = text(child.name);
-                let mut path = Vec::new();
-                if self.filter.active() {
-                    self.path.truncate(stem);
-                    path.extend_from_slice(&self.path);
-                    path.extend_from_slice(name);
-                }
-                let name = [name, &[0]].concat();
-                found.push(Job { parent: Some(Arc::clone(&fd)), name, path, id, depth: job.depth + 1 });
-                id += 1;
-            }
+            let What::Dir(number) = &mut child.what else {
+                continue;
+            };
+            *number = id;
+            let name = text(child.name);
+            let Some(state) = self.filter.dir(&job.state, name).1 else {
+                continue;
+            };
+            let slash: &[u8] = if job.path.is_empty() { b"" } else { b"/" };
+            let path = [&job.path, slash, name].concat();
+            let name = [name, &[0]].concat();
+            found.push(Job {
+                parent: Some(Arc::clone(&fd)),
+                name,
+                path,
+                state,
+                id,
+                depth: job.depth + 1,
+            });
+            id += 1;
         }
         // The last pushed is the first done: the threads meet the directories in the order of their names.
         found.reverse();
-        dirs.push(Dir { id: job.id, stat, xattrs, children: start as u32..children.len() as u32 });
+        dirs.push(Dir {
+            id: job.id,
+            stat,
+            xattrs,
+            children: start as u32..children.len() as u32,
+        });
         Ok(found)
     }
 
-    fn child(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<(), Errno> {
+    fn child(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        state: &F::Dir,
+        name: &CStr,
+        kind: FileType,
+    ) -> Result<(), Errno> {
         let mut seen = None;
         let is_dir = if kind == FileType::Unknown {
             match stat_at(dir, name)? {
@@ -308,13 +339,12 @@ impl<'a> Walker<'a> {
         } else {
             kind == FileType::Directory
         };
-        let verdict = if self.filter.active() {
-            self.path.extend_from_slice(name.to_bytes());
-            self.filter.judge(&self.path, is_dir)
-        } else {
-            Verdict::Take
+        let verdict = match is_dir {
+            true => self.filter.dir(state, name.to_bytes()).0,
+            false if self.filter.file(state, name.to_bytes()) => Verdict::Take,
+            false => Verdict::Skip,
         };
-        if verdict == Verdict::Skip || (verdict == Verdict::Descend && !is_dir) {
+        if verdict == Verdict::Skip {
             return Ok(());
         }
         let mut target = Text::default();
@@ -335,7 +365,12 @@ impl<'a> Walker<'a> {
             What::Leaf(stat)
         };
         let name = intern(&mut self.find.arena, name.to_bytes())?;
-        self.find.children.push(Child { name, target, verdict, what });
+        self.find.children.push(Child {
+            name,
+            target,
+            verdict,
+            what,
+        });
         Ok(())
     }
 }
@@ -378,12 +413,29 @@ pub(crate) fn stat_of(stat: &rustix::fs::Stat) -> Stat {
         uid: stat.st_uid,
         gid: stat.st_gid,
         nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-        size: if kind == NodeKind::File { stat.st_size as u64 } else { 0 },
-        rdev: if matches!(kind, NodeKind::CharDevice | NodeKind::BlockDevice) { stat.st_rdev.into() } else { 0 },
+        size: if kind == NodeKind::File {
+            stat.st_size as u64
+        } else {
+            0
+        },
+        rdev: if matches!(kind, NodeKind::CharDevice | NodeKind::BlockDevice) {
+            (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            )
+        } else {
+            (0, 0)
+        },
         dev: stat.st_dev.into(),
         ino: stat.st_ino.into(),
-        mtime: Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
-        ctime: Time { secs: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 },
+        mtime: Time {
+            secs: stat.st_mtime,
+            nanos: stat.st_mtime_nsec as u32,
+        },
+        ctime: Time {
+            secs: stat.st_ctime,
+            nanos: stat.st_ctime_nsec as u32,
+        },
     }
 }
 
@@ -404,17 +456,33 @@ fn assemble(finds: Vec<Find>, dirs: u32) -> Tree {
             place[dir.id as usize] = (thread as u32, at as u32);
         }
     }
-    let mut tree = Tree { arena: Vec::with_capacity(bytes), nodes: Vec::with_capacity(total), ..Tree::default() };
+    let mut tree = Tree {
+        arena: Vec::with_capacity(bytes),
+        nodes: Vec::with_capacity(total),
+        ..Tree::default()
+    };
     // The directories that are open: node, verdict, thread, rest of the children.
     let mut open: Vec<(NodeId, Verdict, u32, std::ops::Range<u32>)> = Vec::new();
-    let enter = |tree: &mut Tree, open: &mut Vec<_>, id: u32, name: Text, parent: NodeId, verdict: Verdict| {
+    let enter = |tree: &mut Tree,
+                 open: &mut Vec<_>,
+                 id: u32,
+                 name: Text,
+                 parent: NodeId,
+                 verdict: Verdict| {
         let (thread, at) = place[id as usize];
         let dir = &finds[thread as usize].dirs[at as usize];
         let node = tree.nodes.len() as NodeId;
         if !dir.xattrs.is_empty() {
             tree.dir_xattrs.insert(node, dir.xattrs.clone());
         }
-        tree.nodes.push(Node { name, target: Text::default(), parent, end: 0, unread: false, stat: dir.stat });
+        tree.nodes.push(Node {
+            name,
+            target: Text::default(),
+            parent,
+            end: 0,
+            unread: false,
+            stat: dir.stat,
+        });
         open.push((node, verdict, thread, dir.children.clone()));
     };
     enter(&mut tree, &mut open, 0, Text::default(), 0, Verdict::Take);
@@ -432,7 +500,9 @@ fn assemble(finds: Vec<Find>, dirs: u32) -> Tree {
         };
         let (parent, find) = (*node, &finds[*thread as usize]);
         let child = find.children[next as usize];
-        let text = |text: Text| &find.arena[text.start as usize..text.start as usize + usize::from(text.len)];
+        let text = |text: Text| {
+            &find.arena[text.start as usize..text.start as usize + usize::from(text.len)]
+        };
         let name = tree.intern(text(child.name));
         match child.what {
             What::Dir(id) => enter(&mut tree, &mut open, id, name, parent, child.verdict),
@@ -441,7 +511,14 @@ fn assemble(finds: Vec<Find>, dirs: u32) -> Tree {
                 let end = tree.nodes.len() as NodeId + 1;
                 // Directories are leaves only if they are not entered.
                 let unread = stat.kind == NodeKind::Dir;
-                tree.nodes.push(Node { name, target, parent, end, unread, stat });
+                tree.nodes.push(Node {
+                    name,
+                    target,
+                    parent,
+                    end,
+                    unread,
+                    stat,
+                });
             }
         }
     }

@@ -12,7 +12,8 @@ const MAX: usize = 64 << 10;
 
 /// True if a build carries this attribute along.
 pub(crate) fn carried(name: &[u8]) -> bool {
-    name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") || name == b"security.capability"
+    name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
+        || name == b"security.capability"
 }
 
 /// Reads the carried attributes of an open file, sorted by name.

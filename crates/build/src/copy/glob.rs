@@ -37,7 +37,8 @@ pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> Result<bool, BadPattern> {
         if p == pattern.len() && n == name.len() {
             return Ok(true);
         }
-        if p < pattern.len() && n < name.len()
+        if p < pattern.len()
+            && n < name.len()
             && let Some((next, width)) = one(&pattern[p..], &name[n..])
         {
             p += next;
@@ -78,7 +79,10 @@ fn character(bytes: &[u8]) -> (u32, usize) {
     };
     match valid.chars().next() {
         Some(c) => (c as u32, c.len_utf8()),
-        None => (bytes.first().map_or(0, |byte| 0x11_0000 + u32::from(*byte)), 1),
+        None => (
+            bytes.first().map_or(0, |byte| 0x11_0000 + u32::from(*byte)),
+            1,
+        ),
     }
 }
 
@@ -174,7 +178,11 @@ mod tests {
             ("*x", "xxx", Ok(true)),
             ("fue[l]", "fuel", Ok(true)),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
         assert_eq!(matches(b"?", b"\xff"), Ok(true));
         assert_eq!(matches(b"[^a]", b"\xff"), Ok(true));

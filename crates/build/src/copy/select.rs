@@ -54,7 +54,10 @@ pub(crate) fn components(path: &[u8]) -> Vec<&[u8]> {
 /// All that `source` names in `tree`, sorted. A pattern that matches nothing gives nothing; a plain name must be there.
 pub(crate) fn select(tree: &Tree, source: &[u8]) -> Result<Vec<Selected>, Nothing> {
     let parts = components(source);
-    let literal = parts.iter().position(|part| glob::has_wildcards(part)).unwrap_or(parts.len());
+    let literal = parts
+        .iter()
+        .position(|part| glob::has_wildcards(part))
+        .unwrap_or(parts.len());
     let (stem, pattern) = parts.split_at(literal);
     let start = match resolve(tree, 0, stem) {
         Ok(start) => start,
@@ -65,14 +68,21 @@ pub(crate) fn select(tree: &Tree, source: &[u8]) -> Result<Vec<Selected>, Nothin
     let stem_path = stem.join(&b'/');
     if pattern.is_empty() {
         let name = stem.last().map_or_else(Vec::new, |name| name.to_vec());
-        return Ok(vec![Selected { node: start, name, path: stem_path }]);
+        return Ok(vec![Selected {
+            node: start,
+            name,
+            path: stem_path,
+        }]);
     }
     let mut found = Vec::new();
     expand(tree, start, &stem_path, pattern, &mut found)?;
     found
         .into_iter()
         .filter_map(|(node, path)| {
-            let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            let at = path
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .map_or(0, |slash| slash + 1);
             let name = path[at..].to_vec();
             match follow(tree, node) {
                 Ok(node) => Some(Ok(Selected { node, name, path })),

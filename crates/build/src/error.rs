@@ -1,0 +1,109 @@
+//! What a build can answer instead of an image.
+
+use dockerfile::{Diagnostic, Span};
+
+use crate::base::BaseError;
+use crate::copy::CopyError;
+use crate::exec::ExecError;
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Dockerfile is wrong; each finding has its place.
+    #[error("{}", list(.0))]
+    Dockerfile(Vec<Diagnostic>),
+    /// A base image cannot be had.
+    #[error("cannot get the image `{reference}`")]
+    Base {
+        /// Which.
+        reference: String,
+        /// Where it is named.
+        span: Span,
+        /// Why.
+        source: BaseError,
+    },
+    /// A step failed.
+    #[error("{}", .0.source)]
+    Step(Box<StepFailure>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct StepFailure {
+    /// What people know it as: `[build 2/4] RUN make`.
+    pub name: String,
+    /// The instruction.
+    pub span: Span,
+    /// Why.
+    pub source: StepError,
+    /// The last that its process wrote.
+    pub output: Vec<u8>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// COPY, ADD or WORKDIR.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// RUN.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// The place in the Dockerfile that is to be shown.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Dockerfile(diagnostics) => diagnostics.first().map(|diagnostic| diagnostic.span),
+            Self::Base { span, .. } => Some(*span),
+            Self::Step(failure) => Some(failure.span),
+            Self::Store(_) => None,
+        }
+    }
+
+    /// The exit code of the process that failed the build, if it was one.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Step(failure) => match &failure.source {
+                StepError::Exec(ExecError::Exit { exit, .. }) => Some(exit.code()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+fn list(diagnostics: &[Diagnostic]) -> String {
+    let messages: Vec<&str> = diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.message.as_str())
+        .collect();
+    messages.join("; ")
+}
+
+impl From<crate::plan::PlanError> for Error {
+    fn from(error: crate::plan::PlanError) -> Self {
+        match error {
+            crate::plan::PlanError::Dockerfile(diagnostic) => Self::Dockerfile(vec![*diagnostic]),
+            crate::plan::PlanError::Base {
+                reference,
+                span,
+                source,
+            } => Self::Base {
+                reference,
+                span,
+                source,
+            },
+            crate::plan::PlanError::Store(error) => Self::Store(error),
+        }
+    }
+}

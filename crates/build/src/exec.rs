@@ -1,0 +1,520 @@
+//! RUN: a process in a sandbox over the layers so far; what is in the overlay's upper directory afterwards is the layer.
+
+use std::path::{Path, PathBuf};
+
+use dockerfile::mount::{MountType, Sharing};
+use layer::CaptureOptions;
+use oci::DiffId;
+use runtime::{Exit, Mount, MountSource, Rlimit, RootPlan, Spec, Upper};
+use store::Cache;
+
+use crate::copy::CopyError;
+use crate::error::StepError;
+use crate::events::Stream;
+use crate::keys::{Key, hex};
+use crate::plan::graph::{CopyStep, Origin, RunMount, RunStep, Step};
+use crate::request::{Network, SecretSource};
+use crate::rootfs::Rootfs;
+use crate::solve::{Outcome, Solver, Telling};
+use crate::users;
+
+/// What the sandbox is called, as with BuildKit: programs of a build see it, so it must always be the same.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// Where the host's CA bundle is mounted.
+const HOST_CA: &str = "/run/barque/host-ca.crt";
+
+/// The variables by which programs are told of a CA bundle.
+const CA_VARIABLES: [&str; 7] = [
+    "SSL_CERT_FILE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "CARGO_HTTP_CAINFO",
+    "GIT_SSL_CAINFO",
+    "CURL_CA_BUNDLE",
+];
+
+/// How much of the last output an error carries.
+const TAIL: usize = 16 << 10;
+
+/// The largest secret, as with BuildKit.
+const MAX_SECRET: u64 = 500 << 10;
+
+/// Where secrets appear that have no target.
+const SECRETS: &str = "/run/secrets";
+
+/// Why a RUN failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The process ended with another code than 0, or was killed.
+    #[error("process `{command}` did not complete successfully: {}", ended(*.exit))]
+    Exit {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It could not be started.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The user is unknown.
+    #[error(transparent)]
+    User(#[from] crate::users::UserError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] sys::fs::Error),
+    /// What it changed could not become a layer.
+    #[error(transparent)]
+    Capture(#[from] layer::CaptureError),
+    /// A secret that the step cannot do without was not given.
+    #[error("the secret `{0}` is required, and none was given")]
+    NoSecret(String),
+    /// A secret that is too large.
+    #[error("the secret `{0}` is larger than 500 KiB")]
+    LargeSecret(String),
+}
+
+fn ended(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code: {code}"),
+        Exit::Signal(signal) => format!("killed by signal {signal}"),
+    }
+}
+
+/// The mounts of a RUN with what their content is.
+struct Bound {
+    mounts: Vec<Mount>,
+    env: Vec<(String, String)>,
+    /// Caches are not to be pruned while they are used.
+    caches: Vec<Cache>,
+}
+
+impl Solver<'_> {
+    /// Runs a RUN, or finds what it made.
+    pub(crate) fn run(
+        &mut self,
+        step: &Step,
+        run: &RunStep,
+        base: &[DiffId],
+        telling: &mut Telling<'_>,
+    ) -> Result<Outcome, StepError> {
+        let mut key = Key::new("run");
+        for word in &run.argv {
+            key.define("argument", word);
+        }
+        if let Some((name, content)) = &run.script {
+            key.define(
+                format!("script {name}"),
+                hex(blake3::hash(content.as_bytes()).as_bytes()),
+            );
+        }
+        key.define("directory", &run.cwd);
+        key.define("user", &run.user);
+        key.define("network", format!("{:?}", run.network));
+        key.define("hostname", run.hostname.clone().unwrap_or_default());
+        for mount in &run.mounts {
+            if let Some(text) = mount_text(mount) {
+                key.define(format!("mount {}", mount.target), text);
+            }
+        }
+        for (name, value) in &run.env {
+            key.part(format!("variable {name}"), value);
+        }
+        key.layers("base", base);
+        let mut bound_layers = Vec::with_capacity(run.mounts.len());
+        for mount in &run.mounts {
+            let layers = self.mount_layers(step, mount, telling)?;
+            if mount.mount.mount_type == MountType::Bind {
+                key.layers(format!("content of {}", mount.target), &layers);
+            }
+            bound_layers.push(layers);
+        }
+        if let Some(found) = self.recall(step, &key.key())? {
+            return Ok(found);
+        }
+        telling.told();
+        let layer = self.execute(run, base, &bound_layers, telling)?;
+        let created = self.created();
+        self.remember(key, layer, &created)?;
+        Ok(Outcome {
+            layer,
+            created,
+            cached: false,
+        })
+    }
+
+    /// The layers that a mount shows. Files of a context become a layer first: what the ignore file names is not in it, and
+    /// nothing that changes in the context meanwhile is seen.
+    fn mount_layers(
+        &mut self,
+        step: &Step,
+        mount: &RunMount,
+        telling: &mut Telling<'_>,
+    ) -> Result<Vec<DiffId>, StepError> {
+        let origin = match &mount.origin {
+            None => return Ok(Vec::new()),
+            Some(Origin::Step(from)) => return Ok(self.layers(*from).to_vec()),
+            Some(origin) => origin,
+        };
+        let copy = CopyStep {
+            origin: origin.clone(),
+            sources: vec![mount.mount.source.clone()],
+            inline: Vec::new(),
+            destination: mounted_path(&mount.mount.source),
+            into_directory: false,
+            owner: None,
+            mode: None,
+            link: true,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: false,
+        };
+        let outcome = self.copy(step, &copy, &[], telling)?;
+        Ok(vec![outcome.layer])
+    }
+
+    fn execute(
+        &mut self,
+        run: &RunStep,
+        base: &[DiffId],
+        bound_layers: &[Vec<DiffId>],
+        telling: &mut Telling<'_>,
+    ) -> Result<DiffId, StepError> {
+        let root = self.rootfs(base)?;
+        let account = users::account(&root, &run.user).map_err(ExecError::from)?;
+        let (dir, upper) = self.upper(&root)?;
+        let plan = self.lease.root_plan(base, Some(upper.clone()))?;
+        let id = format!("build-{}-{}", std::process::id(), telling.told().number);
+        let mut spec = Spec::new(&id, plan, run.argv.clone());
+        spec.hostname = run.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
+        spec.cwd = PathBuf::from(&run.cwd);
+        spec.user = account.user.clone();
+        let bound = self.bind(run, bound_layers)?;
+        spec.env = environment(
+            run,
+            &bound.env,
+            self.request.host_ca.is_some(),
+            &account.home,
+            &spec.hostname,
+        );
+        spec.network = match run.network {
+            Network::Host => runtime::Network::Host,
+            Network::None => runtime::Network::None,
+        };
+        if let Some(size) = self.request.shm_size {
+            spec.shm_size = size;
+        }
+        let limits = self.request.limits.iter();
+        spec.rlimits = limits
+            .map(|limit| Rlimit {
+                name: limit.name.clone(),
+                soft: limit.soft,
+                hard: limit.hard,
+            })
+            .collect();
+        let host_network = run.network == Network::Host;
+        spec.mounts = runtime::etc::mounts(&spec.hostname, &self.request.add_hosts, host_network)
+            .map_err(ExecError::from)?;
+        spec.mounts.extend(bound.mounts);
+        spec.mounts.extend(script_mount(run));
+        if let Some(path) = &self.request.host_ca {
+            let path = sys::fs::canonicalize(path).map_err(ExecError::from)?;
+            let source = MountSource::Bind {
+                path,
+                recursive: false,
+            };
+            spec.mounts.push(Mount {
+                target: HOST_CA.into(),
+                source,
+                readonly: true,
+            });
+        }
+        let exit = watch(&spec, telling)?;
+        drop(bound.caches);
+        if exit != Exit::Code(0) {
+            let command = run.argv.join(" ");
+            return Err(ExecError::Exit { command, exit }.into());
+        }
+        let mut ingest = self.lease.ingest_layer()?;
+        layer::capture(&upper.dir, ingest.writer(), &CaptureOptions::default())
+            .map_err(ExecError::from)?;
+        let layer = *ingest.publish()?.diff_id();
+        // What cannot be removed now goes with the lease.
+        sys::fs::remove_dir_all(&dir).ok();
+        Ok(layer)
+    }
+
+    /// An empty upper directory, with the mode of the root that it lies over.
+    fn upper(&self, root: &Rootfs) -> Result<(PathBuf, Upper), StepError> {
+        let make = || -> Result<_, sys::fs::Error> {
+            let dir = self.lease.temporary("run");
+            let upper = Upper {
+                dir: dir.join("upper"),
+                work: dir.join("work"),
+                volatile: true,
+            };
+            sys::fs::create_dir(&dir)?;
+            sys::fs::create_dir(&upper.dir)?;
+            sys::fs::create_dir(&upper.work)?;
+            Ok((dir, upper))
+        };
+        let (dir, upper) = make().map_err(ExecError::from)?;
+        let stat = root
+            .view()
+            .root()
+            .and_then(|top| top.map(|top| root.stat(&top)).transpose());
+        let mode = stat
+            .map_err(CopyError::from)?
+            .map_or(0o755, |stat| stat.mode);
+        sys::fs::set_mode(&upper.dir, mode).map_err(ExecError::from)?;
+        Ok((dir, upper))
+    }
+
+    /// Makes mounts of what the Dockerfile asks for.
+    fn bind(&self, run: &RunStep, layers: &[Vec<DiffId>]) -> Result<Bound, StepError> {
+        let mut bound = Bound {
+            mounts: Vec::new(),
+            env: Vec::new(),
+            caches: Vec::new(),
+        };
+        for (mount, layers) in run.mounts.iter().zip(layers) {
+            let source = match mount.mount.mount_type {
+                MountType::Bind => {
+                    let upper = match mount.mount.read_only {
+                        true => None,
+                        false => Some(self.upper(&self.rootfs(layers)?)?.1),
+                    };
+                    self.layers_source(mount, layers, upper)?
+                }
+                MountType::Cache => self.cache_source(mount, layers, &mut bound)?,
+                MountType::Tmpfs => MountSource::Tmpfs {
+                    size: mount.mount.size,
+                    mode: 0o1777,
+                    exec: true,
+                },
+                MountType::Secret => match self.secret(mount, &mut bound.env)? {
+                    Some(source) => source,
+                    None => continue,
+                },
+                // None was given, or the plan would have said so.
+                MountType::Ssh => continue,
+            };
+            let target = match mount.mount.mount_type {
+                MountType::Secret if mount.mount.target.is_empty() => {
+                    Path::new(SECRETS).join(mount.mount.secret_id())
+                }
+                _ => PathBuf::from(&mount.target),
+            };
+            bound.mounts.push(Mount {
+                target,
+                source,
+                readonly: mount.mount.read_only,
+            });
+        }
+        Ok(bound)
+    }
+
+    fn layers_source(
+        &self,
+        mount: &RunMount,
+        layers: &[DiffId],
+        upper: Option<Upper>,
+    ) -> Result<MountSource, StepError> {
+        let plan: RootPlan = self.lease.root_plan(layers, upper)?;
+        let path = match mount.origin {
+            Some(Origin::Step(_)) => mount.mount.source.clone(),
+            _ => mounted_path(&mount.mount.source),
+        };
+        Ok(MountSource::Layers {
+            plan,
+            path: PathBuf::from(dockerfile::path::join("/", &path)),
+        })
+    }
+
+    fn cache_source(
+        &self,
+        mount: &RunMount,
+        layers: &[DiffId],
+        bound: &mut Bound,
+    ) -> Result<MountSource, StepError> {
+        let namespace = self
+            .request
+            .build_args
+            .get("BUILDKIT_CACHE_MOUNT_NS")
+            .map_or("", String::as_str);
+        let id = format!("{namespace}/{}", mount.mount.cache_id());
+        let exclusive = mount.mount.sharing == Sharing::Locked;
+        let cache = self.store.cache(&id, exclusive)?;
+        let content = cache.path().join("content");
+        if !sys::fs::exists(&content) {
+            self.begin_cache(mount, layers, &content)?;
+        }
+        let source = MountSource::Bind {
+            path: content,
+            recursive: false,
+        };
+        bound.caches.push(cache);
+        Ok(source)
+    }
+
+    /// Makes the directory of a new cache, with its first content if it has some.
+    fn begin_cache(
+        &self,
+        mount: &RunMount,
+        layers: &[DiffId],
+        content: &Path,
+    ) -> Result<(), StepError> {
+        let make = || -> Result<(), sys::fs::Error> {
+            sys::fs::create_dir(content)?;
+            let root = sys::root::Root::open(content)?;
+            root.chown(
+                Path::new("."),
+                mount.mount.uid.unwrap_or(0),
+                mount.mount.gid.unwrap_or(0),
+            )?;
+            root.chmod(Path::new("."), mount.mount.mode.unwrap_or(0o755))
+        };
+        if layers.is_empty() && mount.mount.source.is_empty() {
+            return Ok(make().map_err(ExecError::from)?);
+        }
+        let message = format!(
+            "the cache `{}` has first content, which is not supported yet",
+            mount.mount.cache_id()
+        );
+        Err(ExecError::Runtime(runtime::Error::Invalid(message)).into())
+    }
+
+    /// A secret as a file, in the environment, or both; `None` if it is not a file.
+    fn secret(
+        &self,
+        mount: &RunMount,
+        env: &mut Vec<(String, String)>,
+    ) -> Result<Option<MountSource>, StepError> {
+        let id = mount.mount.secret_id();
+        let content = match self.request.secrets.get(id) {
+            None if mount.mount.required => return Err(ExecError::NoSecret(id.to_owned()).into()),
+            None => return Ok(None),
+            Some(SecretSource::Value(value)) => value.clone(),
+            Some(SecretSource::File(path)) => read_secret(id, path)?,
+        };
+        if let Some(name) = &mount.mount.env {
+            let name = if name.is_empty() { id } else { name };
+            env.push((
+                name.to_owned(),
+                String::from_utf8_lossy(&content).into_owned(),
+            ));
+            if mount.mount.target.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(MountSource::File {
+            content,
+            mode: mount.mount.mode.unwrap_or(0o400),
+            uid: mount.mount.uid.unwrap_or(0),
+            gid: mount.mount.gid.unwrap_or(0),
+        }))
+    }
+}
+
+fn read_secret(id: &str, path: &Path) -> Result<Vec<u8>, ExecError> {
+    use std::io::Read as _;
+    use sys::fs::Context as _;
+    let mut content = Vec::new();
+    sys::fs::open(path)?
+        .take(MAX_SECRET + 1)
+        .read_to_end(&mut content)
+        .context("read", path)?;
+    if content.len() as u64 > MAX_SECRET {
+        return Err(ExecError::LargeSecret(id.to_owned()));
+    }
+    Ok(content)
+}
+
+/// Where the files of a context mount are in their layer. A fixed place for the root: it may be a file, too.
+fn mounted_path(source: &str) -> String {
+    match dockerfile::path::join("/", source).as_str() {
+        "/" => "/context".to_owned(),
+        path => format!("/context{path}"),
+    }
+}
+
+/// What of a mount is part of a step's definition: not where a cache is kept or how it is shared, not secrets' values.
+fn mount_text(mount: &RunMount) -> Option<String> {
+    let mut of = mount.mount.clone();
+    match of.mount_type {
+        MountType::Cache => {
+            of.id = None;
+            of.sharing = Sharing::default();
+        }
+        MountType::Bind | MountType::Tmpfs | MountType::Secret | MountType::Ssh => {}
+    }
+    Some(format!("{of:?}"))
+}
+
+/// The environment of the process. What the image and the build define counts more than what is only passed on.
+fn environment(
+    run: &RunStep,
+    secrets: &[(String, String)],
+    host_ca: bool,
+    home: &Path,
+    hostname: &str,
+) -> Vec<String> {
+    let mut env: Vec<(String, String)> = run.env.clone();
+    let mut default = |name: &str, value: &str| {
+        if !env.iter().any(|(known, _)| known == name) {
+            env.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    default("PATH", dockerfile::scope::DEFAULT_PATH);
+    default("HOME", &home.to_string_lossy());
+    default("HOSTNAME", hostname);
+    for (name, value) in &run.proxies {
+        default(name, value);
+    }
+    if host_ca {
+        for name in CA_VARIABLES {
+            default(name, HOST_CA);
+        }
+    }
+    for (name, value) in secrets {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
+    }
+    env.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+fn script_mount(run: &RunStep) -> Option<Mount> {
+    let (name, content) = run.script.as_ref()?;
+    Some(Mount {
+        target: Path::new("/dev/pipes").join(name),
+        source: MountSource::File {
+            content: content.clone().into_bytes(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        },
+        readonly: true,
+    })
+}
+
+/// Runs the container to its end, passing on what it writes.
+fn watch(spec: &Spec, telling: &mut Telling<'_>) -> Result<Exit, ExecError> {
+    let mut tail = Vec::new();
+    let told = telling.told();
+    let exit = runtime::run(spec, runtime::Stdio::default(), &mut |stream, bytes| {
+        let stream = match stream {
+            runtime::Stream::Stdout => Stream::Out,
+            runtime::Stream::Stderr => Stream::Err,
+        };
+        told.log(stream, bytes);
+        tail.extend_from_slice(bytes);
+        if tail.len() > 2 * TAIL {
+            tail.drain(..tail.len() - TAIL);
+        }
+    })?;
+    telling.output = tail;
+    Ok(exit)
+}

@@ -1,0 +1,512 @@
+//! What each instruction does to the stage that it stands in.
+
+use dockerfile::chmod::Chmod;
+use dockerfile::mount::MountType;
+use dockerfile::owner::Owner;
+use dockerfile::{
+    CommandLine, Copy, Diagnostic, Healthcheck, Instruction, InstructionKind, Network, Run, Script,
+    Security, Source, Span, history, path, ports, signal,
+};
+use oci::{Empty, HistoryEntry};
+
+use super::graph::{
+    CopyStep, Origin, PlannedHistory, RunMount, RunStep, Step, StepId, Work, WorkdirStep,
+};
+use super::{Planner, Result, State, at};
+use crate::request;
+
+/// The shell of shell-form instructions where no SHELL says otherwise.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// The build argument that names the sandbox's host.
+const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
+impl State {
+    fn shell(&self) -> Vec<String> {
+        if self.config.config.shell.is_empty() {
+            return SHELL.map(str::to_owned).to_vec();
+        }
+        self.config.config.shell.clone()
+    }
+
+    fn workdir(&self) -> &str {
+        match self.config.config.working_dir.as_str() {
+            "" => "/",
+            workdir => workdir,
+        }
+    }
+
+    fn expand(&mut self, span: Span, word: &str) -> Result<String> {
+        self.scope
+            .expand(word)
+            .map(|word| word.text)
+            .map_err(|error| at(span, error))
+    }
+
+    fn remember(&mut self, created_by: String, step: Option<StepId>) {
+        let entry = HistoryEntry {
+            created_by: Some(created_by),
+            comment: Some(history::COMMENT.to_owned()),
+            empty_layer: step.is_none(),
+            ..HistoryEntry::default()
+        };
+        self.history.push(PlannedHistory { entry, step });
+    }
+}
+
+/// An error at `span`, with the hint that a value's error may have.
+fn invalid(span: Span) -> impl Fn(dockerfile::InvalidValue) -> Diagnostic {
+    move |error| {
+        let diagnostic = Diagnostic::error("invalid", span, error.message);
+        match error.hint {
+            Some(hint) => diagnostic.with_hint(hint),
+            None => diagnostic,
+        }
+    }
+}
+
+impl Planner<'_> {
+    /// Applies an instruction; `name` is what its step is called, if it is one.
+    pub(super) fn instruction(
+        &mut self,
+        stage: usize,
+        instruction: &Instruction,
+        name: &str,
+        state: &mut State,
+    ) -> Result<()> {
+        let span = instruction.span;
+        match &instruction.kind {
+            InstructionKind::Run(run) => self.run(stage, span, name, run, state),
+            InstructionKind::Copy(copy) => self.copy(stage, span, name, copy, false, state),
+            InstructionKind::Add(add) => self.copy(stage, span, name, add, true, state),
+            InstructionKind::Workdir(dir) => self.workdir(stage, span, name, dir, state),
+            kind => configure(span, kind, state),
+        }
+    }
+
+    fn no_cache(&self, stage: usize) -> bool {
+        let named = |wanted: &String| {
+            let name = self.file.stages[stage].name.as_deref();
+            name.is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+                || *wanted == stage.to_string()
+        };
+        self.request.no_cache || self.request.no_cache_stages.iter().any(named)
+    }
+
+    /// What people see of a step: the instruction as written, variables in it expanded where the builder expands them.
+    fn step(
+        &mut self,
+        stage: usize,
+        span: Span,
+        name: String,
+        state: &mut State,
+        work: Work,
+    ) -> StepId {
+        let no_cache = self.no_cache(stage);
+        let step = self.add(Step {
+            work,
+            base: state.top,
+            name,
+            span,
+            no_cache,
+        });
+        state.top = Some(step);
+        step
+    }
+
+    fn workdir(
+        &mut self,
+        stage: usize,
+        span: Span,
+        name: &str,
+        dir: &str,
+        state: &mut State,
+    ) -> Result<()> {
+        let expanded = state.expand(span, dir)?;
+        let path = path::join(state.workdir(), &expanded);
+        state.config.config.working_dir.clone_from(&path);
+        let text = history::workdir(&path);
+        if path == "/" {
+            state.remember(text, None);
+            return Ok(());
+        }
+        let work = WorkdirStep {
+            path,
+            user: state.config.config.user.clone(),
+        };
+        let step = self.step(
+            stage,
+            span,
+            format!("{name}WORKDIR {expanded}"),
+            state,
+            Work::Workdir(work),
+        );
+        state.remember(text, Some(step));
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        stage: usize,
+        span: Span,
+        name: &str,
+        run: &Run,
+        state: &mut State,
+    ) -> Result<()> {
+        let shell = state.shell();
+        let script = run.script();
+        let argv = history::argv(&script, &shell);
+        let network = match run.flags.network {
+            None | Some(Network::Default) => self.request.network,
+            Some(Network::None) => request::Network::None,
+            Some(Network::Host) => request::Network::Host,
+        };
+        if run.flags.security == Some(Security::Insecure) {
+            let error = Diagnostic::error(
+                "entitlement",
+                span,
+                "`RUN --security=insecure` is not allowed",
+            );
+            return Err(error
+                .with_hint("this version of barque cannot grant it")
+                .into());
+        }
+        if let Some(device) = run.flags.devices.iter().find(|device| device.required) {
+            return Err(at(
+                span,
+                format!(
+                    "`RUN --device={}`: devices cannot be given to a build",
+                    device.name
+                ),
+            ));
+        }
+        let mut mounts = Vec::with_capacity(run.flags.mounts.len());
+        for flag in &run.flags.mounts {
+            let scope = &mut state.scope;
+            let mount = flag
+                .resolve(&mut |word| scope.expand(word).map(|word| word.text))
+                .map_err(invalid(flag.span))?;
+            mounts.push(self.mount(stage, flag.span, mount, state)?);
+        }
+        let hostname = state.scope.get(HOSTNAME_ARG).map(str::to_owned);
+        let work = RunStep {
+            argv: argv.clone(),
+            script: match script {
+                Script::File { name, content } => Some((name, content)),
+                Script::Command(_) => None,
+            },
+            env: state.scope.environment(),
+            proxies: self.settings.proxy_environment(),
+            cwd: state.workdir().to_owned(),
+            user: state.config.config.user.clone(),
+            network,
+            mounts,
+            hostname: hostname.or_else(|| self.settings.build_args.get(HOSTNAME_ARG).cloned()),
+        };
+        let shown = match &run.command {
+            CommandLine::Shell(line) => line.clone(),
+            CommandLine::Exec(argv) => argv.join(" "),
+        };
+        let text = history::run(&state.scope.history_args(), &argv);
+        let step = self.step(
+            stage,
+            span,
+            format!("{name}RUN {shown}"),
+            state,
+            Work::Run(Box::new(work)),
+        );
+        state.remember(text, Some(step));
+        Ok(())
+    }
+
+    fn mount(
+        &mut self,
+        stage: usize,
+        span: Span,
+        mount: dockerfile::mount::Mount,
+        state: &State,
+    ) -> Result<RunMount> {
+        let origin = match (mount.mount_type, &mount.from) {
+            (MountType::Bind, None) => Some(Origin::Context),
+            (MountType::Bind | MountType::Cache, Some(from)) => {
+                Some(self.origin(stage, from, &state.platform, span)?)
+            }
+            (MountType::Ssh, _) if mount.required => {
+                return Err(at(span, "no ssh agent was given to the build"));
+            }
+            _ => None,
+        };
+        let target = match mount.mount_type {
+            MountType::Secret | MountType::Ssh => path::join(state.workdir(), &mount.target),
+            _ => mount.target_in(state.workdir()).map_err(invalid(span))?,
+        };
+        Ok(RunMount {
+            mount,
+            target,
+            origin,
+        })
+    }
+
+    fn copy(
+        &mut self,
+        stage: usize,
+        span: Span,
+        name: &str,
+        copy: &Copy,
+        add: bool,
+        state: &mut State,
+    ) -> Result<()> {
+        let mut expanded = copy.clone();
+        for source in &mut expanded.sources {
+            if let Source::Path(path) = source {
+                *path = state.expand(span, path)?;
+            }
+        }
+        expanded.destination = state.expand(span, &copy.destination)?;
+        for flag in [
+            &mut expanded.flags.chown,
+            &mut expanded.flags.chmod,
+            &mut expanded.flags.checksum,
+        ] {
+            if let Some(value) = flag {
+                *value = state.expand(span, value)?;
+            }
+        }
+        check_sources(span, &expanded, add)?;
+        let mode = expanded
+            .flags
+            .chmod
+            .as_deref()
+            .map(Chmod::parse)
+            .transpose()
+            .map_err(invalid(span))?;
+        if let Some(owner) = &expanded.flags.chown {
+            Owner::parse(owner).map_err(invalid(span))?;
+        }
+        let mut inline = Vec::new();
+        for heredoc in expanded.heredocs() {
+            let content = heredoc.content();
+            let content = match heredoc.expand {
+                true => {
+                    state
+                        .scope
+                        .expand_text(&content)
+                        .map_err(|error| at(heredoc.span, error))?
+                        .text
+                }
+                false => content.into_owned(),
+            };
+            inline.push((heredoc.name.clone(), content.into_bytes()));
+        }
+        let origin = match &expanded.flags.from {
+            None => Origin::Context,
+            Some(from) => self.origin(stage, from, &state.platform, span)?,
+        };
+        let destination = &expanded.destination;
+        let work = CopyStep {
+            origin,
+            sources: expanded.paths().map(str::to_owned).collect(),
+            inline,
+            into_directory: destination.is_empty()
+                || destination == "."
+                || destination.ends_with('/'),
+            destination: path::join(state.workdir(), destination),
+            owner: expanded.flags.chown.clone(),
+            mode,
+            link: expanded.flags.link,
+            parents: expanded.flags.parents,
+            exclude: expanded.flags.exclude.clone(),
+            unpack: add && expanded.flags.unpack != Some(false),
+        };
+        let text = history::copy(&expanded, add);
+        // As written but expanded, `--from` and `--link` included.
+        let shown = shown(&expanded, add);
+        let step = self.step(
+            stage,
+            span,
+            format!("{name}{shown}"),
+            state,
+            Work::Copy(Box::new(work)),
+        );
+        state.remember(text, Some(step));
+        Ok(())
+    }
+}
+
+fn shown(copy: &Copy, add: bool) -> String {
+    let text = history::copy(copy, add);
+    let text = text.strip_suffix(" # buildkit").unwrap_or(&text);
+    let Some(rest) = text.strip_prefix("COPY") else {
+        return text.to_owned();
+    };
+    let from = copy
+        .flags
+        .from
+        .as_ref()
+        .map_or_else(String::new, |from| format!(" --from={from}"));
+    let link = if copy.flags.link { " --link" } else { "" };
+    format!("COPY{from}{link}{rest}")
+}
+
+/// What no source of COPY or ADD may be, and what barque cannot fetch.
+fn check_sources(span: Span, copy: &Copy, add: bool) -> Result<()> {
+    let remote = |path: &&str| {
+        ["http://", "https://", "git://", "ssh://", "git@"]
+            .iter()
+            .any(|scheme| path.starts_with(scheme))
+    };
+    if let Some(path) = copy.paths().find(remote) {
+        if !add {
+            let error =
+                Diagnostic::error("remote-source", span, format!("COPY cannot fetch `{path}`"));
+            return Err(error
+                .with_hint("use ADD for URLs and git repositories")
+                .into());
+        }
+        return Err(at(
+            span,
+            format!("ADD cannot fetch `{path}`: sources on the network are not supported yet"),
+        ));
+    }
+    if copy.flags.checksum.is_some() {
+        return Err(at(
+            span,
+            "`--checksum` is only for a source on the network, and only for one",
+        ));
+    }
+    if copy.flags.keep_git_dir == Some(true) {
+        return Err(at(span, "`--keep-git-dir` is only for git repositories"));
+    }
+    Ok(())
+}
+
+/// Applies an instruction that changes the config and nothing else.
+fn configure(span: Span, kind: &InstructionKind, state: &mut State) -> Result<()> {
+    let text = match kind {
+        InstructionKind::Arg(definitions) => {
+            let mut shown = Vec::with_capacity(definitions.len());
+            for definition in definitions {
+                let outcome = state
+                    .scope
+                    .arg(definition)
+                    .map_err(|error| at(definition.span, error))?;
+                shown.push((definition.name.clone(), outcome.value));
+            }
+            history::arg(&shown)
+        }
+        InstructionKind::Env(pairs) => {
+            let (pairs, _) = state.scope.env(pairs).map_err(invalid(span))?;
+            state.config.config.env = state.scope.image_environment();
+            history::env(&pairs)
+        }
+        InstructionKind::Label(pairs) => {
+            let (pairs, _) = state.scope.pairs(pairs).map_err(invalid(span))?;
+            state.config.config.labels.extend(pairs.iter().cloned());
+            history::label(&pairs)
+        }
+        InstructionKind::Cmd(command) => {
+            let argv = command.argv(&state.shell());
+            state.own_cmd = true;
+            // As Docker does, a shell's text is one argument; the flag is for Windows only.
+            state.config.config.cmd = Some(argv.clone());
+            history::cmd(&argv)
+        }
+        InstructionKind::Entrypoint(command) => {
+            let argv = command.argv(&state.shell());
+            // Arguments for another program mean nothing to this one.
+            if !state.own_cmd {
+                state.config.config.cmd = None;
+            }
+            state.config.config.entrypoint = Some(argv.clone());
+            history::entrypoint(&argv)
+        }
+        InstructionKind::Expose(words) => {
+            let mut expanded = Vec::new();
+            for word in ports::in_order(words) {
+                let found = state
+                    .scope
+                    .expand_words(word)
+                    .map_err(|error| at(span, error))?;
+                expanded.extend(found.words);
+            }
+            let found = ports::parse(expanded.iter().map(String::as_str)).map_err(invalid(span))?;
+            state
+                .config
+                .config
+                .exposed_ports
+                .extend(found.ports.iter().map(|port| (port.clone(), Empty {})));
+            history::expose(&found.ports)
+        }
+        InstructionKind::Volume(paths) => {
+            let paths = paths
+                .iter()
+                .map(|path| state.expand(span, path))
+                .collect::<Result<Vec<_>>>()?;
+            if paths.iter().any(String::is_empty) {
+                return Err(at(span, "the path of a VOLUME is empty"));
+            }
+            state
+                .config
+                .config
+                .volumes
+                .extend(paths.iter().map(|path| (path.clone(), Empty {})));
+            history::volume(&paths)
+        }
+        InstructionKind::User(user) => {
+            let user = state.expand(span, user)?;
+            Owner::parse(&user).map_err(invalid(span))?;
+            state.config.config.user.clone_from(&user);
+            history::user(&user)
+        }
+        InstructionKind::StopSignal(text) => {
+            let text = state.expand(span, text)?;
+            signal::parse(&text).map_err(invalid(span))?;
+            state.config.config.stop_signal = Some(text.clone());
+            history::stop_signal(&text)
+        }
+        InstructionKind::Healthcheck(check) => {
+            state.config.config.healthcheck = Some(healthcheck(check));
+            history::healthcheck(check)
+        }
+        InstructionKind::Shell(argv) => {
+            state.config.config.shell.clone_from(argv);
+            history::shell(argv)
+        }
+        InstructionKind::Maintainer(author) => {
+            state.config.author = Some(author.clone());
+            history::maintainer(author)
+        }
+        InstructionKind::Onbuild(trigger) => {
+            state
+                .config
+                .config
+                .on_build
+                .push(trigger.expression.clone());
+            return Ok(());
+        }
+        InstructionKind::Run(_)
+        | InstructionKind::Copy(_)
+        | InstructionKind::Add(_)
+        | InstructionKind::Workdir(_) => return Ok(()),
+    };
+    state.remember(text, None);
+    Ok(())
+}
+
+fn healthcheck(check: &Healthcheck) -> oci::Healthcheck {
+    let test = history::healthcheck_test(check);
+    match check {
+        Healthcheck::None => oci::Healthcheck {
+            test,
+            ..oci::Healthcheck::default()
+        },
+        Healthcheck::Command { options, .. } => oci::Healthcheck {
+            test,
+            interval: options.interval,
+            timeout: options.timeout,
+            start_period: options.start_period,
+            start_interval: options.start_interval,
+            retries: options.retries.into(),
+        },
+    }
+}

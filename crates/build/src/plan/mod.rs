@@ -1,0 +1,598 @@
+//! From syntax to a graph: stages are bound, variables get their values, config and history are made.
+//!
+//! Only the target stage and what it needs are planned. Instructions that change nothing but the config never become steps.
+//! The one thing asked of the world is the config of base images, since their environment, user and triggers decide
+//! what the instructions mean.
+
+pub(crate) mod graph;
+mod instruction;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use dockerfile::scope::{GlobalScope, PlatformArgs, Settings, StageScope};
+use dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Span};
+use oci::{ContainerConfig, ImageConfig, Platform, Reference, RootFs};
+
+use crate::base::{BaseError, BaseImages};
+use crate::request::{NamedContext, Request};
+use graph::{Graph, ImageStep, Origin, Step, StepId, Work};
+
+/// Deepest chain of stages that need each other through triggers.
+const MAX_STAGES_DEEP: usize = 500;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Something is wrong with the Dockerfile, or with what it was given.
+    #[error("{0}")]
+    Dockerfile(Box<Diagnostic>),
+    /// A base image cannot be had.
+    #[error("cannot get the image `{reference}`")]
+    Base {
+        /// Which.
+        reference: String,
+        /// Where it is named.
+        span: Span,
+        /// Why.
+        source: BaseError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl From<Diagnostic> for PlanError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Dockerfile(Box::new(diagnostic))
+    }
+}
+
+type Result<T> = std::result::Result<T, PlanError>;
+
+/// Where configs of images are read.
+pub(crate) trait Configs {
+    /// The config of an image that [`BaseImages::find`] gave.
+    fn config(&self, image: &store::Image) -> std::result::Result<ImageConfig, store::Error>;
+}
+
+impl Configs for store::Store {
+    fn config(&self, image: &store::Image) -> std::result::Result<ImageConfig, store::Error> {
+        Self::config(self, image)
+    }
+}
+
+/// What a stage is after its last instruction so far.
+#[derive(Debug, Clone)]
+struct State {
+    /// The step that makes its root file system so far.
+    top: Option<StepId>,
+    config: ImageConfig,
+    history: Vec<graph::PlannedHistory>,
+    scope: StageScope,
+    platform: Platform,
+    /// This stage has its own CMD.
+    own_cmd: bool,
+}
+
+/// Makes a plan.
+struct Planner<'a> {
+    file: &'a Dockerfile,
+    request: &'a Request,
+    bases: &'a dyn BaseImages,
+    configs: &'a dyn Configs,
+    platform: Platform,
+    settings: Settings,
+    globals: GlobalScope,
+    stages: Vec<Option<State>>,
+    images: BTreeMap<(String, String), (StepId, ImageConfig)>,
+    steps: Vec<Step>,
+    deep: usize,
+}
+
+/// Plans the target stage.
+pub(crate) fn plan(
+    file: &Dockerfile,
+    request: &Request,
+    bases: &dyn BaseImages,
+    configs: &dyn Configs,
+) -> Result<Graph> {
+    let target = target(file, request)?;
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let settings = Settings {
+        build_args: request.build_args.clone(),
+        target: platform_args(&platform),
+        build: platform_args(&Platform::host()),
+        target_stage: request.target.as_ref().map(|name| {
+            file.stages[target]
+                .name
+                .clone()
+                .unwrap_or_else(|| name.clone())
+        }),
+    };
+    let mut planner = Planner {
+        file,
+        request,
+        bases,
+        configs,
+        stages: file.stages.iter().map(|_| None).collect(),
+        images: BTreeMap::new(),
+        steps: Vec::new(),
+        deep: 0,
+        globals: GlobalScope::new(file, &settings)?,
+        settings,
+        platform,
+    };
+    planner.require(target)?;
+    let Some(mut state) = planner.stages[target].take() else {
+        return Ok(Graph::default());
+    };
+    for (name, value) in &request.labels {
+        state
+            .config
+            .config
+            .labels
+            .insert(name.clone(), value.clone());
+    }
+    let result = graph::StageResult {
+        top: state.top,
+        config: state.config,
+        history: state.history,
+    };
+    Ok(Graph {
+        steps: planner.steps,
+        result,
+    })
+}
+
+/// The stage to build: by name, whatever its case, or by number.
+fn target(file: &Dockerfile, request: &Request) -> Result<usize> {
+    let last = file.stages.len().saturating_sub(1);
+    let Some(name) = request.target.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(last);
+    };
+    if let Some(stage) = file.find_stage(name) {
+        return Ok(stage);
+    }
+    if let Some(number) = name.parse::<usize>().ok().filter(|number| *number <= last) {
+        return Ok(number);
+    }
+    let names: Vec<&str> = file
+        .stages
+        .iter()
+        .filter_map(|stage| stage.name.as_deref())
+        .collect();
+    let span = file
+        .stages
+        .last()
+        .map_or_else(Span::default, |stage| stage.span);
+    let error = Diagnostic::error(
+        "unknown-target",
+        span,
+        format!("no stage is called `{name}`"),
+    );
+    Err(with_nearest(error, name, names).into())
+}
+
+/// Adds the question whether the nearest of `names` was meant.
+fn with_nearest(error: Diagnostic, name: &str, names: Vec<&str>) -> Diagnostic {
+    match dockerfile::nearest(&name.to_lowercase(), names) {
+        Some(nearest) => error.with_hint(format!("did you mean `{nearest}`?")),
+        None => error,
+    }
+}
+
+fn platform_args(platform: &Platform) -> PlatformArgs {
+    PlatformArgs {
+        platform: platform.to_string(),
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: platform.variant.clone().unwrap_or_default(),
+        os_version: platform.os_version.clone().unwrap_or_default(),
+    }
+}
+
+fn at(span: Span, message: impl std::fmt::Display) -> PlanError {
+    Diagnostic::error("invalid", span, message.to_string()).into()
+}
+
+/// What a FROM or `--from` names.
+enum Named {
+    Stage(usize),
+    Context(NamedContext),
+    Scratch,
+    Image(Reference),
+}
+
+impl Planner<'_> {
+    /// Plans a stage and all that it needs, if it is not planned yet.
+    fn require(&mut self, stage: usize) -> Result<()> {
+        if self.stages[stage].is_some() {
+            return Ok(());
+        }
+        self.deep += 1;
+        if self.deep > MAX_STAGES_DEEP {
+            return Err(at(
+                self.file.stages[stage].span,
+                "too many stages need each other",
+            ));
+        }
+        // Stages only need earlier ones, so going down from here finds all, and going up again plans each after its needs.
+        let mut needed = vec![false; stage + 1];
+        needed[stage] = true;
+        for number in (0..=stage).rev() {
+            if needed[number] && self.stages[number].is_none() {
+                for need in self.needs(number) {
+                    needed[need] = true;
+                }
+            }
+        }
+        for (number, needed) in needed.into_iter().enumerate() {
+            if needed && self.stages[number].is_none() {
+                let state = self.plan_stage(number)?;
+                self.stages[number] = Some(state);
+            }
+        }
+        self.deep -= 1;
+        Ok(())
+    }
+
+    /// The earlier stages that a stage surely needs, as far as can be told from the text. What is missed is planned when it is
+    /// met; what is wrong is reported then.
+    fn needs(&self, number: usize) -> Vec<usize> {
+        let stage = &self.file.stages[number];
+        let mut names: Vec<String> = Vec::new();
+        if let Ok(base) = self.globals.expand(&stage.base) {
+            names.push(base.text);
+        }
+        for instruction in &stage.instructions {
+            match &instruction.kind {
+                InstructionKind::Copy(copy) => names.extend(copy.flags.from.clone()),
+                InstructionKind::Run(run) => {
+                    names.extend(
+                        run.flags
+                            .mounts
+                            .iter()
+                            .filter_map(|mount| mount.from().map(str::to_owned)),
+                    );
+                }
+                _ => {}
+            }
+        }
+        names
+            .iter()
+            .filter_map(|name| self.earlier(number, name))
+            .collect()
+    }
+
+    /// The stage before `number` that has this name or, for `--from`, this number.
+    fn earlier(&self, number: usize, name: &str) -> Option<usize> {
+        let named = self.file.stages[..number].iter().rposition(|stage| {
+            stage
+                .name
+                .as_deref()
+                .is_some_and(|known| known.eq_ignore_ascii_case(name))
+        });
+        named.or_else(|| name.parse().ok().filter(|index| *index < number))
+    }
+
+    fn named_context(&self, name: &str) -> Option<NamedContext> {
+        let find = |name: &str| {
+            let of_platform = format!("{name}::{}", self.platform);
+            self.request
+                .contexts
+                .get(&of_platform)
+                .or_else(|| self.request.contexts.get(name))
+        };
+        let known = find(name).or_else(|| find(&name.to_lowercase()));
+        // An image may be named in full there and short here, or the other way round.
+        known.cloned().or_else(|| {
+            let reference: Reference = name.parse().ok()?;
+            let same = |(key, _): &(&String, &NamedContext)| {
+                key.contains(['/', ':'])
+                    && key.parse::<Reference>().is_ok_and(|key| key == reference)
+            };
+            find(&reference.to_string())
+                .or_else(|| {
+                    self.request
+                        .contexts
+                        .iter()
+                        .find(same)
+                        .map(|(_, context)| context)
+                })
+                .cloned()
+        })
+    }
+
+    /// What a name means for stage `number`. In FROM a number is not a stage.
+    fn bind(&self, number: usize, name: &str, in_from: bool, span: Span) -> Result<Named> {
+        if let Some(context) = self.named_context(name) {
+            return Ok(Named::Context(context));
+        }
+        if name.eq_ignore_ascii_case("scratch") && in_from {
+            return Ok(Named::Scratch);
+        }
+        match self.earlier(number, name) {
+            Some(stage) if !in_from || self.file.stages[stage].name.is_some() => {
+                return Ok(Named::Stage(stage));
+            }
+            _ => {}
+        }
+        if let Some(later) = self
+            .file
+            .find_stage(name)
+            .filter(|later| *later >= number && !in_from)
+        {
+            let message = format!("stage `{name}` must be defined before it is used");
+            let error = Diagnostic::error("later-stage", span, message);
+            return Err(error
+                .with_label(self.file.stages[later].span, "it is defined here")
+                .into());
+        }
+        if !in_from && name.contains('$') {
+            let error = Diagnostic::error(
+                "from-variable",
+                span,
+                format!("variables are not expanded in `from`: `{name}`"),
+            );
+            let hint = "define a stage `FROM ${…} AS name` and use `--from=name`";
+            return Err(error.with_hint(hint).into());
+        }
+        name.parse::<Reference>()
+            .map(Named::Image)
+            .map_err(|error| {
+                let names = self.file.stages[..number]
+                    .iter()
+                    .filter_map(|stage| stage.name.as_deref())
+                    .collect();
+                let message = format!("`{name}` is neither a stage nor an image: {error}");
+                with_nearest(
+                    Diagnostic::error("unknown-base", span, message),
+                    name,
+                    names,
+                )
+                .into()
+            })
+    }
+
+    fn add(&mut self, step: Step) -> StepId {
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+
+    /// The step of an image, and its config.
+    fn image(
+        &mut self,
+        reference: &Reference,
+        platform: &Platform,
+        name: &str,
+        span: Span,
+    ) -> Result<(StepId, ImageConfig)> {
+        let key = (reference.to_string(), platform.to_string());
+        if let Some(known) = self.images.get(&key) {
+            return Ok(known.clone());
+        }
+        let fail = |source| PlanError::Base {
+            reference: reference.familiar(),
+            span,
+            source,
+        };
+        let image = self.bases.find(reference, platform).map_err(fail)?;
+        let image = image.ok_or_else(|| {
+            fail(format!("there is no image `{}` in the store", reference.familiar()).into())
+        })?;
+        let config = self.configs.config(&image)?;
+        let work = Work::Image(ImageStep {
+            reference: reference.clone(),
+            digest: image.digest,
+            layers: config.rootfs.diff_ids.clone(),
+        });
+        let step = self.add(Step {
+            work,
+            base: None,
+            name: name.to_owned(),
+            span,
+            no_cache: false,
+        });
+        self.images.insert(key, (step, config.clone()));
+        Ok((step, config))
+    }
+
+    /// What `--from` takes files from.
+    fn origin(
+        &mut self,
+        number: usize,
+        name: &str,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<Origin> {
+        let reference = match self.bind(number, name, false, span)? {
+            Named::Stage(stage) => {
+                self.require(stage)?;
+                return Ok(Origin::Step(
+                    self.stages[stage].as_ref().and_then(|state| state.top),
+                ));
+            }
+            Named::Context(NamedContext::Directory(path)) => return Ok(Origin::Directory(path)),
+            Named::Context(NamedContext::Scratch) | Named::Scratch => {
+                return Ok(Origin::Step(None));
+            }
+            Named::Context(NamedContext::Image(reference)) | Named::Image(reference) => reference,
+        };
+        let shown = format!("FROM {}", reference.familiar());
+        Ok(Origin::Step(Some(
+            self.image(&reference, platform, &shown, span)?.0,
+        )))
+    }
+
+    fn plan_stage(&mut self, number: usize) -> Result<State> {
+        let stage = &self.file.stages[number];
+        let expand = |text: &str| {
+            let expanded = self.globals.expand(text);
+            expanded
+                .map(|word| word.text)
+                .map_err(|error| at(stage.base_span, error))
+        };
+        let platform = match &stage.platform {
+            None => self.platform.clone(),
+            Some(text) => {
+                let text = expand(text)?;
+                text.parse().map_err(|error| at(stage.span, error))?
+            }
+        };
+        let base = expand(&stage.base)?;
+        if base.is_empty() {
+            return Err(at(
+                stage.base_span,
+                format!("the base image `{}` is empty once expanded", stage.base),
+            ));
+        }
+        // A named context in the place of a stage: its instructions are not even looked at.
+        let replaced = stage
+            .name
+            .as_deref()
+            .and_then(|name| self.named_context(name));
+        let named = match &replaced {
+            Some(context) => Named::Context(context.clone()),
+            None => self.bind(number, &base, true, stage.base_span)?,
+        };
+        let mut external = false;
+        let mut state = match named {
+            Named::Stage(earlier) => {
+                self.require(earlier)?;
+                match self.stages[earlier].clone() {
+                    Some(state) => State {
+                        own_cmd: false,
+                        scope: state.scope.child(),
+                        ..state
+                    },
+                    None => self.scratch(platform),
+                }
+            }
+            Named::Scratch | Named::Context(NamedContext::Scratch) => self.scratch(platform),
+            Named::Context(NamedContext::Directory(path)) => {
+                let message = format!("the directory `{}` cannot be a base", path.display());
+                return Err(at(stage.base_span, message));
+            }
+            Named::Context(NamedContext::Image(reference)) | Named::Image(reference) => {
+                external = true;
+                let total = self.count(stage.instructions.iter().map(|i| &i.kind), &[]);
+                let name = format!(
+                    "{}FROM {}",
+                    self.prefix(number, 1, total + 1),
+                    reference.familiar()
+                );
+                let (step, config) = self.image(&reference, &platform, &name, stage.base_span)?;
+                State {
+                    top: Some(step),
+                    ..self.begin_with(config, platform)
+                }
+            }
+        };
+        if replaced.is_some() {
+            return Ok(state);
+        }
+        self.run_instructions(number, external, &mut state)?;
+        Ok(state)
+    }
+
+    fn run_instructions(&mut self, number: usize, external: bool, state: &mut State) -> Result<()> {
+        let stage = &self.file.stages[number];
+        let texts = std::mem::take(&mut state.config.config.on_build);
+        let mut triggers = Vec::with_capacity(texts.len());
+        for text in &texts {
+            let parsed = dockerfile::parse_instruction(text).map_err(|errors| {
+                let why = errors
+                    .first()
+                    .map_or_else(String::new, |error| error.message.clone());
+                at(
+                    stage.span,
+                    format!("the base's trigger `ONBUILD {text}`: {why}"),
+                )
+            })?;
+            triggers.push(Instruction {
+                span: stage.span,
+                ..parsed
+            });
+        }
+        let total = self.count(stage.instructions.iter().map(|i| &i.kind), &triggers)
+            + usize::from(external);
+        let mut index = usize::from(external);
+        let file = self.file;
+        for instruction in triggers.iter().chain(&file.stages[number].instructions) {
+            let name = if makes_layer(&instruction.kind) {
+                index += 1;
+                self.prefix(number, index, total)
+            } else {
+                String::new()
+            };
+            self.instruction(number, instruction, &name, state)?;
+        }
+        Ok(())
+    }
+
+    fn count<'k>(
+        &self,
+        kinds: impl Iterator<Item = &'k InstructionKind>,
+        triggers: &[Instruction],
+    ) -> usize {
+        let own = kinds.filter(|kind| makes_layer(kind)).count();
+        own + triggers
+            .iter()
+            .filter(|trigger| makes_layer(&trigger.kind))
+            .count()
+    }
+
+    /// `[build 2/4] `, with the name of the stage where there are several.
+    fn prefix(&self, number: usize, index: usize, total: usize) -> String {
+        let width = total.max(1).ilog10() as usize + 1;
+        let stage = match &self.file.stages[number].name {
+            Some(name) => format!("{name} "),
+            None if self.file.stages.len() > 1 => format!("stage-{number} "),
+            None => String::new(),
+        };
+        format!("[{stage}{index:width$}/{total}] ")
+    }
+
+    /// A stage without a base.
+    fn scratch(&self, platform: Platform) -> State {
+        let config = ImageConfig {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone(),
+            config: ContainerConfig {
+                working_dir: "/".to_owned(),
+                ..ContainerConfig::default()
+            },
+            ..ImageConfig::default()
+        };
+        self.begin_with(config, platform)
+    }
+
+    /// A stage that begins with this config.
+    fn begin_with(&self, mut config: ImageConfig, platform: Platform) -> State {
+        config.created = None;
+        config.rootfs = RootFs::default();
+        let scope = StageScope::new(&self.globals, &config.config.env);
+        config.config.env = scope.image_environment();
+        State {
+            top: None,
+            config,
+            history: Vec::new(),
+            scope,
+            platform,
+            own_cmd: false,
+        }
+    }
+}
+
+const fn makes_layer(kind: &InstructionKind) -> bool {
+    matches!(
+        kind,
+        InstructionKind::Run(_)
+            | InstructionKind::Copy(_)
+            | InstructionKind::Add(_)
+            | InstructionKind::Workdir(_)
+    )
+}

@@ -1,0 +1,114 @@
+//! What a build is asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci::{Platform, Reference};
+
+use crate::events::Event;
+
+/// A text that a build reads, and what people call it.
+#[derive(Debug, Clone, Default)]
+pub struct Text {
+    /// Its name in messages: `Dockerfile`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Which network a RUN has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// The host's.
+    #[default]
+    Host,
+    /// None but the loopback device.
+    None,
+}
+
+/// Something that a Dockerfile can name like a stage: `--build-context NAME=…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// An image.
+    Image(Reference),
+    /// An image without layers: `docker-image://scratch`.
+    Scratch,
+}
+
+/// A limit of the kernel for the processes of RUN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name without `RLIMIT_`, in lower case: `nofile`.
+    pub name: String,
+    /// The soft limit.
+    pub soft: u64,
+    /// The hard limit.
+    pub hard: u64,
+}
+
+/// Where a secret is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file, which is read when a step asks for it.
+    File(PathBuf),
+    /// Here.
+    Value(Vec<u8>),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            // A secret is never in a log.
+            Self::Value(_) => f.write_str("Value(…)"),
+        }
+    }
+}
+
+/// One image to be built.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The Dockerfile.
+    pub dockerfile: Text,
+    /// The directory that COPY takes files from; none if the build has no context.
+    pub context: Option<PathBuf>,
+    /// What of it is left out: the `.dockerignore` file.
+    pub ignore: Option<Text>,
+    /// The stage to build; the last one if none is named.
+    pub target: Option<String>,
+    /// Values for ARG.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels that are added to the image, over those of the Dockerfile.
+    pub labels: Vec<(String, String)>,
+    /// Names that the image gets.
+    pub tags: Vec<Reference>,
+    /// What the image is to run on; this machine if not given.
+    pub platform: Option<Platform>,
+    /// Use nothing that earlier builds made. What this one makes, later ones may use.
+    pub no_cache: bool,
+    /// The same for some stages, and what depends on them.
+    pub no_cache_stages: Vec<String>,
+    /// Named contexts.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Secrets for `RUN --mount=type=secret`, by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The network of RUN where it does not say.
+    pub network: Network,
+    /// Lines for `/etc/hosts`: name and address.
+    pub add_hosts: Vec<(String, String)>,
+    /// Limits for RUN.
+    pub limits: Vec<Limit>,
+    /// The size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// A CA bundle of this machine that RUN sees, without a trace in the image.
+    pub host_ca: Option<PathBuf>,
+    /// The time of the image, in seconds since 1970, instead of now. Also given by the build argument `SOURCE_DATE_EPOCH`.
+    pub epoch: Option<i64>,
+    /// Now, in seconds since 1970 and nanoseconds.
+    pub now: (i64, u32),
+}
+
+/// What a build tells while it works.
+pub type Events<'a> = &'a (dyn Fn(Event) + Send + Sync);
