@@ -89,9 +89,11 @@ pub(super) fn images(
 }
 
 fn document_error(name: &str, why: impl ToString) -> LoadError {
+    // What is wrong often quotes the document, which could steer a terminal.
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     LoadError::Document {
         name: shown(name),
-        why: why.to_string(),
+        why: why.to_string().chars().map(visible).collect(),
     }
 }
 
