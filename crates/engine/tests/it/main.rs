@@ -1,5 +1,7 @@
 //! The engine as the command line uses it, on real stores.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod archives;
 mod browse;
 mod hostile;
