@@ -21,6 +21,8 @@ mod child;
 mod device;
 mod error;
 pub mod etc;
+mod init;
+pub mod log;
 mod message;
 mod oci;
 mod restrict;

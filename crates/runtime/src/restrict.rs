@@ -17,7 +17,7 @@ use sys::mount::{self, Attributes};
 use crate::capability::Capability;
 use crate::error::Failure;
 use crate::seccomp::Filter;
-use crate::spec::{Network, Rlimit, Spec};
+use crate::spec::{Network, Rlimit, Spec, User};
 
 /// Everything that is needed at the very end. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +37,10 @@ pub(crate) struct Parts {
     pub(crate) groups: Vec<OwnedFd>,
     /// The terminal that becomes standard input, output and error.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Who to become, for a process that joins a container; the first one is already.
+    pub(crate) become_user: Option<User>,
+    /// Stay as process 1 and start the program below.
+    pub(crate) init: bool,
     /// For the first process only.
     pub(crate) first: Option<First>,
     /// Where a failure is told; closes when the program begins.
@@ -75,6 +79,8 @@ impl Parts {
             rlimits: spec.rlimits.clone(),
             groups: Vec::new(),
             terminal: None,
+            become_user: None,
+            init: spec.init,
             first: None,
             tell,
         }
@@ -92,11 +98,28 @@ impl Final {
 
     /// Becomes the program; returns only when that failed, which has been told.
     pub(crate) fn go(&self) -> Failure {
-        let failure = self.prepare().err().unwrap_or_else(|| self.execute());
-        if let Ok(text) = serde_json::to_vec(&failure) {
+        let failure = match self.prepare() {
+            Ok(()) if self.0.init => self.under_init(),
+            Ok(()) => self.execute(),
+            Err(failure) => failure,
+        };
+        self.tell(&failure);
+        failure
+    }
+
+    /// Starts the program below a process 1 of our own, which this process becomes.
+    fn under_init(&self) -> Failure {
+        let program = || self.tell(&self.execute());
+        match crate::init::stay(self.0.terminal.is_some(), program) {
+            Ok(code) => sys::process::leave(code),
+            Err(error) => failed("start the init process")(error),
+        }
+    }
+
+    fn tell(&self, failure: &Failure) {
+        if let Ok(text) = serde_json::to_vec(failure) {
             PipeEnd(&self.0.tell).write_all(&text).ok();
         }
-        failure
     }
 
     fn prepare(&self) -> Result<(), Failure> {
@@ -114,6 +137,9 @@ impl Final {
         sys::process::close_on_exec_from(3).map_err(failed("close files"))?;
         for limit in &parts.rlimits {
             set_rlimit(limit)?;
+        }
+        if let Some(User { uid, gid, groups }) = &parts.become_user {
+            sys::process::become_user(*uid, *gid, groups).map_err(failed("become the user"))?;
         }
         self.give_up()
     }

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use std::process::{Child, Stdio as ProcessStdio};
 
 use rustix::event::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
 use sys::process::Handle;
 use sys::root::Root;
 use sys::root_plan::{Lower, RootPlan, Upper};
@@ -46,7 +47,8 @@ pub enum Output {
 }
 
 /// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
     Stdout,

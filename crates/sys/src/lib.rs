@@ -15,6 +15,7 @@ pub mod process;
 pub mod root;
 pub mod root_plan;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod sync;
 pub mod terminal;

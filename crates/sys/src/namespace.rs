@@ -3,7 +3,7 @@
 //! Calls that move only the calling thread say so; a process that wants to move must do it while it has one thread.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::process::Pid;
@@ -48,6 +48,29 @@ pub fn enter(process: impl AsFd, kinds: Kinds) -> io::Result<()> {
     Ok(rustix::thread::move_into_thread_name_spaces(
         process.as_fd(),
         kinds,
+    )?)
+}
+
+/// The mount namespace of the calling thread, to come back to with [`return_to_mounts`].
+///
+/// # Errors
+///
+/// `/proc` is not mounted.
+pub fn current_mounts() -> Result<OwnedFd> {
+    let path = Path::new("/proc/thread-self/ns/mnt");
+    Ok(crate::fs::open(path)?.into())
+}
+
+/// Moves the calling thread to a mount namespace, with its root directory as root and working directory.
+///
+/// # Errors
+///
+/// The privilege is missing.
+pub fn return_to_mounts(namespace: impl AsFd) -> io::Result<()> {
+    let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+    Ok(rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        kind,
     )?)
 }
 

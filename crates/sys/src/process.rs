@@ -163,13 +163,13 @@ impl AsFd for Handle {
     }
 }
 
-/// Waits for any child and takes its end; `None` when there is no child at all.
+/// Takes the end of a child that has ended; `None` if none has (any more).
 ///
 /// # Errors
 ///
 /// Waiting failed.
-pub fn reap_any() -> io::Result<Option<(i32, Ended)>> {
-    let options = WaitOptions::from_bits_retain(WALL);
+pub fn reap_ended() -> io::Result<Option<(i32, Ended)>> {
+    let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(WALL);
     loop {
         match rustix::process::wait(options) {
             Ok(Some((pid, status))) => {
@@ -180,8 +180,8 @@ pub fn reap_any() -> io::Result<Option<(i32, Ended)>> {
                     (None, None) => {}
                 }
             }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -269,13 +269,73 @@ fn sealed_copy(path: &Path) -> Result<OwnedFd> {
     Ok(memory.into())
 }
 
+/// Starts a copy of this process that runs `body` and ends with its code.
+///
+/// Only for a process with one thread, as after [`command_of_self`]: a copy of several would have their locks and not them.
+///
+/// # Errors
+///
+/// There are several threads (`Unsupported`), or the system has no room for a process.
+pub fn fork(body: impl FnOnce() -> u8) -> io::Result<Handle> {
+    let stat = std::fs::read_dir("/proc/self/task")?;
+    if stat.count() != 1 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    fork_unchecked(body)
+}
+
+/// As [`fork`], where `/proc` does not show this process: the caller has made sure before that it has one thread.
+///
+/// # Errors
+///
+/// The system has no room for a process.
+pub fn fork_unchecked(body: impl FnOnce() -> u8) -> io::Result<Handle> {
+    // SAFETY: with one thread nobody else can hold a lock or be in the middle of anything.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => leave(body()),
+        pid => Handle::open(pid),
+    }
+}
+
+/// Becomes a user: groups, group and user id, in this order, for the calling thread. Capabilities are kept until they are given up
+/// with [`crate::capability::keep_only`].
+///
+/// # Errors
+///
+/// The privilege is missing, or an id is not mapped in this user namespace.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    use rustix::process::{Gid, Uid};
+    if [uid, gid].iter().chain(groups).any(|id| *id == u32::MAX) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let groups: Vec<_> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&groups)?;
+    rustix::thread::set_keep_capabilities(true)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_keep_capabilities(false)?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective = sets.permitted;
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// Forbids other processes to look into this one and its files, until it becomes another program.
+///
+/// # Errors
+///
+/// Never on Linux.
+pub fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(
+        rustix::process::DumpableBehavior::NotDumpable,
+    )?)
+}
+
 /// Ends this process at once: no destructors, no flushing.
-#[expect(
-    clippy::exit,
-    reason = "the way out of a re-executed process that is not the command line"
-)]
 pub fn leave(code: u8) -> ! {
-    std::process::exit(code.into())
+    // SAFETY: nothing runs after it.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Takes ownership of a descriptor that this process was started with; `None` if it is not open.
@@ -353,6 +413,26 @@ pub fn execute(path: &Path, args: &[String], env: &[String]) -> io::Error {
     // SAFETY: both lists end with a null pointer, and the strings behind the others outlive the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// Closes every descriptor above standard error but one, whoever owns it: for a process that will never touch what it
+/// owned again.
+///
+/// # Errors
+///
+/// The kernel has no `close_range` (before 5.9).
+pub fn close_all_but(keep: impl AsFd) -> io::Result<()> {
+    let keep = keep.as_fd().as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, keep.wrapping_sub(1)), (keep + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: the caller's promise; the process only waits from here on.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

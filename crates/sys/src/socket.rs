@@ -18,6 +18,76 @@ pub const MAX_FILES: usize = 8;
 /// Largest message, 16 MiB: an environment and argument list at the kernel's limit fit several times.
 pub const MAX_MESSAGE: usize = 16 << 20;
 
+/// A socket in a directory that others connect to by name.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+}
+
+impl Listener {
+    /// Listens under `name` in an open directory, for this user alone; what had the name is replaced.
+    ///
+    /// The directory is reached through its descriptor, so its path may be of any length.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written to.
+    pub fn open(directory: impl AsFd, name: &str) -> io::Result<Self> {
+        let fd = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )?;
+        match rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        rustix::net::bind(&fd, &address(&directory, name)?)?;
+        rustix::fs::chmodat(
+            &directory,
+            name,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            rustix::fs::AtFlags::empty(),
+        )?;
+        rustix::net::listen(&fd, 64)?;
+        Ok(Self { fd })
+    }
+
+    /// Takes the next connection; `None` if nobody is waiting. Strangers (neither root nor our own user) are turned away.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors.
+    pub fn accept(&self) -> io::Result<Option<Connection>> {
+        loop {
+            match rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC) {
+                Ok(fd) => {
+                    let peer = rustix::net::sockopt::socket_peercred(&fd)?;
+                    if peer.uid.is_root() || peer.uid == rustix::process::geteuid() {
+                        return Ok(Some(Connection { fd }));
+                    }
+                }
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn address(directory: &impl AsFd, name: &str) -> io::Result<rustix::net::SocketAddrUnix> {
+    Ok(rustix::net::SocketAddrUnix::new(
+        crate::root::magic(directory).join(name),
+    )?)
+}
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -38,6 +108,22 @@ impl Connection {
             None,
         )?;
         Ok((Self { fd: one }, Self { fd: other }))
+    }
+
+    /// Connects to a [`Listener`] under `name` in an open directory.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there (`ConnectionRefused`, `NotFound`).
+    pub fn to(directory: impl AsFd, name: &str) -> io::Result<Self> {
+        let fd = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        rustix::net::connect(&fd, &address(&directory, name)?)?;
+        Ok(Self { fd })
     }
 
     /// Takes an open socket.

@@ -438,3 +438,46 @@ fn priv_a_terminal_of_the_asked_size() {
         );
     }
 }
+
+#[test]
+fn priv_an_init_reaps_orphans_passes_signals_and_ends_with_the_program() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = bed.shell(
+        "echo $$; (sleep 0.1 & ); sleep 0.3; ps -o stat | grep -c '^Z'; cat /proc/1/comm; exit 5",
+    );
+    spec.init = true;
+    let (exit, text, _) = run(&spec);
+    assert_eq!((exit, text.as_str()), (Exit::Code(5), "2\n0\ninit\n"));
+    assert_eq!(
+        error_of(&runtime::Spec {
+            args: vec!["nosuch".into()],
+            ..spec.clone()
+        })
+        .exit_code(),
+        127
+    );
+
+    spec.args = [
+        "sh",
+        "-c",
+        "trap 'echo got; exit 3' TERM; echo ready; while true; do sleep 0.05; done",
+    ]
+    .map(String::from)
+    .to_vec();
+    let running = runtime::start(&spec, Stdio::default()).unwrap();
+    let process = running.process().unwrap();
+    let mut text = Vec::new();
+    let exit = running.wait(&mut |_, bytes| {
+        text.extend_from_slice(bytes);
+        if bytes == b"ready\n" {
+            process.signal(15).unwrap();
+        }
+    });
+    assert_eq!(
+        (exit.unwrap(), text.as_slice()),
+        (Exit::Code(3), b"ready\ngot\n".as_slice())
+    );
+}
