@@ -93,9 +93,6 @@ type Difference = std::result::Result<Option<String>, Failed>;
 
 impl Comparison<'_> {
     fn directory(&self, dir: &Path, node: NodeId, todo: &mut Vec<(PathBuf, NodeId)>) -> Difference {
-        if let Some(problem) = self.metadata(dir, &self.index.stat(node)?)? {
-            return Ok(Some(problem));
-        }
         let mut there: BTreeMap<_, _> = self
             .root
             .read_dir(dir)?
@@ -120,10 +117,12 @@ impl Comparison<'_> {
                 return Ok(Some(problem));
             }
         }
-        Ok(there
-            .keys()
-            .next()
-            .map(|name| format!("it has {} too much", dir.join(name).display())))
+        if let Some(name) = there.keys().next() {
+            let path = dir.join(name);
+            return Ok(Some(format!("it has {} too much", path.display())));
+        }
+        // After the names: a name more or less changes the directory's time too.
+        self.metadata(dir, &self.index.stat(node)?)
     }
 
     fn entry(&self, path: &Path, node: NodeId) -> Difference {
