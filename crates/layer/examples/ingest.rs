@@ -1,6 +1,7 @@
 //! Times the making of layers: `ingest tar FILE`, `ingest tree DIR`, `ingest bytes COUNT SIZE`, `ingest reindex FILE`.
 //!
-//! The layer goes to a temporary directory beside the working directory and is removed. Times are printed with the peak memory.
+//! The layer goes to a temporary directory in the working directory and is removed, unless `KEEP` names an empty directory
+//! for it. A tar may be compressed. Times are printed with the peak memory.
 
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,11 +15,16 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let dir = tempfile::tempdir_in(".")?;
+    let temporary = tempfile::tempdir_in(".")?;
+    let kept = std::env::var_os("KEEP").map(std::path::PathBuf::from);
+    let dir = kept.as_deref().unwrap_or(temporary.path());
     let start = Instant::now();
-    let mut ingest = Ingest::create(dir.path())?;
+    let mut ingest = Ingest::create(dir)?;
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["tar", file] => ingest.copy_tar(&mut std::fs::File::open(file)?)?,
+        ["tar", file] => {
+            let mut source = layer::compression::Decoder::new(std::fs::File::open(file)?)?;
+            ingest.copy_tar(&mut source)?;
+        }
         ["tree", root] => append_tree(&mut ingest, Path::new(root), Path::new(""))?,
         ["bytes", count, size] => {
             let bytes = vec![b'x'; size.parse()?];
@@ -28,7 +34,7 @@ fn main() -> Outcome {
                 ingest.append_bytes(path.as_bytes(), &meta, &bytes)?;
             }
         }
-        ["reindex", file] => return reindex(Path::new(file), dir.path()),
+        ["reindex", file] => return reindex(Path::new(file), dir),
         _ => return Err("see the head of the example".into()),
     }
     let fed = start.elapsed();

@@ -7,12 +7,10 @@ pub(crate) const BLOCK: u64 = 1 << BLOCK_BITS;
 /// Where the superblock is.
 pub(crate) const SUPER_OFFSET: usize = 1024;
 pub(crate) const SUPER_MAGIC: u32 = 0xE0F5_E1E2;
-/// The superblock has a checksum.
-pub(crate) const COMPAT_CHECKSUM: u32 = 1;
 /// Inodes have their own modification times.
 pub(crate) const COMPAT_MTIME: u32 = 2;
-/// The image uses further devices.
-pub(crate) const INCOMPAT_DEVICES: u32 = 8;
+/// Files are made of chunks (4), which lie on further devices (8).
+pub(crate) const INCOMPAT: u32 = 4 | 8;
 /// Unit of `devt_slotoff` and size of a device slot.
 pub(crate) const DEVICE_SLOT: usize = 128;
 /// Unit of node ids: byte offset / 32, since `meta_blkaddr` is 0.
@@ -25,6 +23,18 @@ pub(crate) const EXTENDED: u16 = 1;
 pub(crate) const FLAT_PLAIN: u16 = 0;
 /// Data layout: whole blocks in a row, the rest right behind the inode.
 pub(crate) const FLAT_INLINE: u16 = 2;
+/// Data layout: a list of chunks behind the inode.
+pub(crate) const CHUNKS: u16 = 4;
+/// Chunk format: the list has entries of eight bytes, with devices.
+pub(crate) const CHUNK_INDEXES: u16 = 0x20;
+/// Chunk format: the bits for the size of a chunk, in blocks.
+pub(crate) const CHUNK_BITS: u16 = 0x1f;
+/// Size and alignment of an entry of the list.
+pub(crate) const CHUNK: u64 = 8;
+/// The number of `layer.tar` among the devices; 0 is the index itself.
+pub(crate) const TAR_DEVICE: u16 = 1;
+/// The number of `side`.
+pub(crate) const SIDE_DEVICE: u16 = 2;
 /// Size of a directory entry, without its name.
 pub(crate) const DIRENT: usize = 12;
 /// Size of the header before the extended attributes of an inode.
@@ -67,6 +77,15 @@ pub(crate) const fn decode_device(device: u32) -> (u32, u32) {
         (device & 0xf_ff00) >> 8,
         (device & 0xff) | ((device >> 12) & 0xf_ff00),
     )
+}
+
+/// `log2` of the blocks in a chunk that holds so many bytes: one chunk a file, as far as 31 bits go (a TiB).
+pub(crate) const fn chunk_bits(size: u64) -> u16 {
+    let mut bits = 0;
+    while bits < CHUNK_BITS && size > BLOCK << bits {
+        bits += 1;
+    }
+    bits
 }
 
 /// CRC-32C as EROFS wants it: all ones to begin with, nothing done at the end.

@@ -42,6 +42,9 @@ pub enum IndexError {
 
 type Result<T> = std::result::Result<T, IndexError>;
 
+/// Largest file: what 32-bit block numbers reach.
+const MAX_FILE: u64 = f::BLOCK << 32;
+
 /// What an entry of a layer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileType {
@@ -173,8 +176,6 @@ struct Inner {
 
 #[derive(Debug)]
 struct Device {
-    /// First block in the numbering of the index.
-    start: u64,
     blocks: u64,
     file: OnceLock<Arc<File>>,
 }
@@ -322,7 +323,7 @@ impl Index {
         if f::crc32c(&zeroed) != u32_at(&head, 4) {
             return Err(damaged("the checksum of the superblock is wrong"));
         }
-        if head[12] != f::BLOCK_BITS || u32_at(&head, 80) != f::INCOMPAT_DEVICES {
+        if head[12] != f::BLOCK_BITS || u32_at(&head, 80) != f::INCOMPAT {
             return Err(damaged("it is an EROFS image of another kind"));
         }
         let blocks = u64::from(u32_at(&head, 36));
@@ -332,7 +333,6 @@ impl Index {
         let slot = |index: usize| {
             let at = f::DEVICE_SLOT * (index + 1);
             Device {
-                start: u64::from(u32_at(&head, at + 68)),
                 blocks: u64::from(u32_at(&head, at + 64)),
                 file: OnceLock::new(),
             }
@@ -396,6 +396,7 @@ impl Index {
         let known = [
             f::EXTENDED | f::FLAT_PLAIN << 1,
             f::EXTENDED | f::FLAT_INLINE << 1,
+            f::EXTENDED | f::CHUNKS << 1,
         ];
         if !known.contains(&raw.format) || raw.nanos >= 1_000_000_000 {
             return Err(self.damaged("an inode has an unknown form"));
@@ -651,23 +652,44 @@ impl Index {
         if raw.kind() != Some(FileType::File) {
             return Err(self.damaged("a regular file is none"));
         }
-        let start = u64::from(raw.start);
-        let blocks = raw.size.div_ceil(f::BLOCK);
-        let within = |device: &Device| {
-            let first = start.checked_sub(device.start)?;
-            let end = first.checked_add(blocks)?;
-            (end <= device.blocks).then_some(first * f::BLOCK)
+        if raw.size == 0 {
+            return Ok(Location {
+                backing: Backing::Tar,
+                offset: 0,
+                len: 0,
+            });
+        }
+        let unknown = || self.damaged("the data of a file has an unknown form");
+        let format = u16::try_from(raw.start).map_err(|_| unknown())?;
+        if raw.layout() != f::CHUNKS
+            || format != f::CHUNK_INDEXES | f::chunk_bits(raw.size)
+            || raw.size > MAX_FILE
+        {
+            return Err(unknown());
+        }
+        let count = raw.size.div_ceil(f::BLOCK << f::chunk_bits(raw.size));
+        let list = self.get(
+            raw.tail.next_multiple_of(f::CHUNK),
+            usize::try_from(count * f::CHUNK).unwrap_or_default(),
+        )?;
+        let first = u64::from(u32_at(&list, 4));
+        let number = u16_at(&list, 2);
+        for (index, chunk) in (0..count).zip(list.chunks_exact(8)) {
+            let expected = first + (index << f::chunk_bits(raw.size));
+            if u16_at(chunk, 2) != number || u64::from(u32_at(chunk, 4)) != expected {
+                return Err(unknown());
+            }
+        }
+        let (backing, device) = match number {
+            f::TAR_DEVICE => (Backing::Tar, Some(&self.inner.tar)),
+            f::SIDE_DEVICE => (Backing::Side, self.inner.side.as_ref()),
+            _ => return Err(unknown()),
         };
-        let inner = &self.inner;
-        let found = if raw.size == 0 {
-            Some((Backing::Tar, 0))
-        } else if let Some(offset) = inner.side.as_ref().and_then(within) {
-            Some((Backing::Side, offset))
-        } else {
-            within(&inner.tar).map(|offset| (Backing::Tar, offset))
-        };
-        let (backing, offset) =
-            found.ok_or_else(|| self.damaged("the data of a file lies outside of the layer"))?;
+        let end = first + raw.size.div_ceil(f::BLOCK);
+        if device.is_none_or(|device| end > device.blocks) {
+            return Err(self.damaged("the data of a file lies outside of the layer"));
+        }
+        let offset = first * f::BLOCK;
         Ok(Location {
             backing,
             offset,

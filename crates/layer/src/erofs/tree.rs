@@ -76,8 +76,8 @@ pub enum EntryError {
     /// A device number that Linux does not have.
     #[error("the device number is too large")]
     Device,
-    /// More entries than [`MAX_NAMES`].
-    #[error("the layer has more than {MAX_NAMES} names")]
+    /// More entries than [`MAX_NAMES`], or than the caller wanted.
+    #[error("the layer has more names than are allowed ({MAX_NAMES} at most)")]
     Names,
     /// More text than [`MAX_TEXT`].
     #[error(
@@ -178,6 +178,7 @@ pub(crate) struct Tree {
     /// The parent of the last entry as it was written, and what it resolved to: most entries are neighbours.
     last: (Vec<u8>, u32),
     entries: u64,
+    most_names: usize,
 }
 
 /// What became of an entry.
@@ -205,7 +206,13 @@ impl Tree {
             hasher: RandomState::new(),
             last: (Vec::new(), ROOT),
             entries: 0,
+            most_names: MAX_NAMES,
         }
+    }
+
+    /// Allows fewer names than [`MAX_NAMES`].
+    pub(crate) fn set_most_names(&mut self, most: usize) {
+        self.most_names = most.min(MAX_NAMES);
     }
 
     /// How many entries were added, marks with them.
@@ -418,7 +425,7 @@ impl Tree {
 
     fn push_inode(&mut self, inode: Inode) -> Result<u32, EntryError> {
         // Repetitions of one name have an inode each, so these are counted too.
-        if self.inodes.len() >= MAX_NAMES {
+        if self.inodes.len() >= self.most_names {
             return Err(EntryError::Names);
         }
         self.inodes.push(inode);
@@ -476,7 +483,7 @@ impl Tree {
             }
             self.remove(parent, name);
         }
-        if self.nodes.len() >= MAX_NAMES {
+        if self.nodes.len() >= self.most_names {
             return Err(EntryError::Names);
         }
         let node = Node {

@@ -134,6 +134,11 @@ impl Ingest {
         self.limit = bytes;
     }
 
+    /// Makes more than so many names an error, implied directories and repetitions counted. It cannot go above [`MAX_NAMES`](crate::MAX_NAMES).
+    pub fn set_name_limit(&mut self, names: usize) {
+        self.collector.tree.set_most_names(names);
+    }
+
     /// Bytes of the tar so far.
     #[must_use]
     pub const fn written(&self) -> u64 {

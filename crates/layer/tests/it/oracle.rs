@@ -387,3 +387,104 @@ fn compare_without_implied(archive: &Path, what: &str) {
     );
     compare(&filled, what);
 }
+
+/// A Debian root file system: the one that `BARQUE_TEST_ROOTFS` names, else one made here once.
+fn rootfs(test: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("BARQUE_TEST_ROOTFS") {
+        return Some(path.into());
+    }
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm.tar");
+    if kept.exists() {
+        return Some(kept);
+    }
+    let unfinished = kept.with_extension("part.tar");
+    let made = Command::new("mmdebstrap")
+        .args(["--quiet", "--variant=minbase", "bookworm"])
+        .arg(&unfinished)
+        .status();
+    if !made.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        eprintln!("SKIPPED {test}: no BARQUE_TEST_ROOTFS, and mmdebstrap does not work ({made:?})");
+        return None;
+    }
+    std::fs::rename(&unfinished, &kept).unwrap();
+    Some(kept)
+}
+
+#[test]
+fn priv_a_debian_root_file_system_agrees() {
+    let test = "priv_a_debian_root_file_system_agrees";
+    if !is_root(test) {
+        return;
+    }
+    if let Some(archive) = rootfs(test) {
+        compare(&archive, "rootfs");
+        judge_with_erofs_utils(test, &archive);
+    }
+}
+
+#[test]
+fn priv_erofs_utils_agree_about_everything_odd() {
+    let test = "priv_erofs_utils_agree_about_everything_odd";
+    if !is_root(test) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let tree = scratch.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    make_tree(&tree);
+    extend_tree(&tree);
+    let options = ["--format=gnu", "--sparse", "--xattrs", "--xattrs-include=*"];
+    judge_with_erofs_utils(test, &create(&scratch, &tree, "gnu", &options));
+}
+
+/// Has `fsck.erofs` check an index and extract its files, in the root that `BARQUE_TEST_EROFS_UTILS` names (a Debian trixie with
+/// erofs-utils 1.8: older ones do not know blocks of 512 bytes).
+fn judge_with_erofs_utils(test: &str, archive: &Path) {
+    let Some(root) = std::env::var_os("BARQUE_TEST_EROFS_UTILS") else {
+        eprintln!(
+            "SKIPPED {test}, the part with fsck.erofs: BARQUE_TEST_EROFS_UTILS names no root with erofs-utils"
+        );
+        return;
+    };
+    let inside = tempfile::tempdir_in(Path::new(&root).join("tmp")).unwrap();
+    let name = inside.path().file_name().unwrap().to_str().unwrap();
+    let dir = inside.path().join("layer");
+    std::fs::create_dir(&dir).unwrap();
+    let done = ingest(archive, &dir);
+    let mut devices = vec![format!("--device=/tmp/{name}/layer/layer.tar")];
+    if done.side {
+        devices.push(format!("--device=/tmp/{name}/layer/side"));
+    }
+    let output = Command::new("chroot")
+        .arg(&root)
+        .arg("fsck.erofs")
+        .args(&devices)
+        .args([
+            &format!("--extract=/tmp/{name}/out"),
+            "--xattrs",
+            "--preserve",
+        ])
+        .arg(format!("/tmp/{name}/layer/index.erofs"))
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&text)
+    );
+    let index = Index::open(&LayerFiles::in_dir(&dir)).unwrap();
+    // It extracts the seconds of times, a file for each name, and loses capabilities by setting the owner after them.
+    let simple = |mut all: Snapshot| {
+        for item in all.values_mut() {
+            item.mtime = (0, 0);
+            item.nlink = 0;
+            item.xattrs
+                .retain(|(name, _)| name != b"security.capability");
+        }
+        all
+    };
+    let seen = simple(snapshot::of_view(&View::new(vec![index])));
+    let extracted = simple(snapshot::of_dir(&inside.path().join("out")));
+    snapshot::assert_same(&extracted, &seen, "extracted by fsck.erofs");
+}
