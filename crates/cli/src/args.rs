@@ -46,6 +46,7 @@ pub(crate) enum Progress {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Build(commands::build::Build),
     Images(commands::images::Images),
     Tag(commands::tag::Tag),
     Rmi(commands::rmi::Rmi),

@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod error;
+mod progress;
 mod render;
 mod settings;
 

@@ -89,6 +89,31 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// An option of a command cannot be understood.
+    #[error("{0}")]
+    Option(#[source] crate::containers::OptionError),
+    /// The place that a build takes files from is no folder.
+    #[error("the build context `{}` is not a folder", .0.display())]
+    ContextNotAFolder(PathBuf),
+    /// There is nothing to build from.
+    #[error("there is no Dockerfile in `{}`", .0.display())]
+    NoDockerfile(PathBuf),
+    /// `--host-ca` on a host without certificate authorities.
+    #[error("cannot find the certificate authorities of this host")]
+    NoCaBundle,
+    /// A network that barque does not have.
+    #[error("`{0}` is not a network for RUN")]
+    Network(String),
+    /// A build failed.
+    #[error("{source}")]
+    Build {
+        /// What the Dockerfile is called.
+        name: String,
+        /// Its text.
+        text: String,
+        /// Why.
+        source: Box<build::Error>,
+    },
     /// A duration that cannot be understood.
     #[error("`{0}` is not a duration")]
     Duration(String),
@@ -114,6 +139,12 @@ pub enum Error {
     /// A folder of files cannot be compressed as one.
     #[error("an OCI layout folder cannot be compressed as a whole")]
     CompressedLayout,
+}
+
+impl From<crate::containers::OptionError> for Error {
+    fn from(error: crate::containers::OptionError) -> Self {
+        Self::Option(error)
+    }
 }
 
 impl From<store::Error> for Error {
@@ -164,6 +195,11 @@ impl Error {
             Self::Change { .. } => {
                 "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
             }
+            Self::Build { source, .. } => return build_hints(source),
+            Self::NoDockerfile(_) => "name it with `-f FILE`",
+            Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
+            Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",
+            Self::Network(_) => "`--network` is default, host or none",
             Self::Duration(_) => "durations are numbers with s, m, h or d: `--older-than 24h`",
             Self::Time { .. } => "SOURCE_DATE_EPOCH is a number of seconds since 1970",
             Self::NotALayout { .. } => {
@@ -176,10 +212,13 @@ impl Error {
         vec![hint.to_owned()]
     }
 
-    /// What is shown as it is before the message: the excerpt of a Dockerfile, the last output of a step.
+    /// What is shown as it is before the message: the last output of a step, the lines of the Dockerfile.
     #[must_use]
-    pub const fn excerpt(&self) -> Option<String> {
-        None
+    pub fn excerpt(&self) -> Option<String> {
+        match self {
+            Self::Build { name, text, source } => Some(build_excerpt(name, text, source)),
+            _ => None,
+        }
     }
 
     /// The exit code of a command that ends with this error.
@@ -215,4 +254,45 @@ fn store_hints(error: &store::Error) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+/// The last output of the step that failed, and the place of each fault, as buildx shows them.
+fn build_excerpt(name: &str, text: &str, error: &build::Error) -> String {
+    const RULE: &str = "------\n";
+    let mut shown = String::new();
+    if let build::Error::Step(failure) = error
+        && !failure.output.is_empty()
+    {
+        let output = String::from_utf8_lossy(&failure.output);
+        shown.push_str(&format!(
+            "{RULE} > {}:\n{}\n{RULE}",
+            failure.name,
+            output.trim_end()
+        ));
+    }
+    if let build::Error::Dockerfile(faults) = error {
+        for fault in faults {
+            shown.push_str(&dockerfile::excerpt(text, name, fault.span));
+            if faults.len() > 1 {
+                shown.push_str(&format!("{}\n", fault.message));
+            }
+        }
+    } else if let Some(span) = error.span() {
+        shown.push_str(&dockerfile::excerpt(text, name, span));
+    }
+    shown
+}
+
+fn build_hints(error: &build::Error) -> Vec<String> {
+    match error {
+        build::Error::Dockerfile(faults) => faults
+            .iter()
+            .flat_map(|fault| fault.hints.clone())
+            .collect(),
+        build::Error::Base { .. } => {
+            vec!["`barque images` lists what is in the store; `barque load` and `barque import` add to it".to_owned()]
+        }
+        build::Error::Step(_) => Vec::new(),
+        build::Error::Store(error) => store_hints(error),
+    }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod browse;
+pub mod building;
 mod changes;
 pub mod containers;
 mod error;
@@ -66,6 +67,15 @@ pub fn child_main_if_asked() -> Option<u8> {
 #[must_use]
 pub fn is_root() -> bool {
     sys::user::is_root()
+}
+
+/// Writes a small file that a person named, at once or not at all.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn write_text(path: &Path, text: &str) -> Result<(), Error> {
+    Ok(sys::fs::replace(path, text.as_bytes())?)
 }
 
 /// A small text file that a person named.

@@ -1,5 +1,6 @@
 //! One file a command: the arguments, the request made of them, the rendering of what comes back.
 
+pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod df;
 pub(crate) mod diff;
@@ -137,6 +138,7 @@ fn dispatch(cli: Cli) -> Outcome {
 
 fn command(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Build(args) => build::run(args, context),
         Command::Images(args) => images::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Rmi(args) => rmi::run(args, context),

@@ -1,0 +1,191 @@
+//! `barque build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::building::{BuildRequest, Dockerfile};
+
+use super::{Context, DONE, Outcome};
+use crate::args::Progress;
+use crate::error::Failure;
+use crate::progress::{Display, Event};
+use crate::render;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The Dockerfile; `-` for stdin [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Name the image: NAME[:TAG]
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    tags: Vec<String>,
+    /// Stop at this stage
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// What the image is to run on: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Set an ARG: NAME=VALUE, or NAME to take it from here
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+    /// Attach a label: NAME=VALUE
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Do not use the results of earlier builds
+    ///
+    /// Results are still recorded, so that the next build can use them.
+    #[arg(long)]
+    no_cache: bool,
+    /// Do not use earlier results of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Which network RUN has
+    #[arg(long, value_name = "default|host|none", default_value = "default")]
+    network: String,
+    /// Add a line to /etc/hosts of RUN: NAME:ADDRESS
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
+    /// Set a resource limit of RUN: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    ulimits: Vec<String>,
+    /// Size of /dev/shm of RUN
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Let RUN trust the certificate authorities that this host trusts
+    ///
+    /// The host's bundle is mounted for the time of each RUN, and the usual variables name it. Nothing of it enters a
+    /// layer, the image's config or a cache key.
+    #[arg(long)]
+    host_ca: bool,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Write what is known of the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    /// Print the image's id only
+    #[arg(short, long)]
+    quiet: bool,
+    /// The folder that COPY takes files from
+    #[arg(value_name = "PATH")]
+    context: PathBuf,
+}
+
+pub(crate) fn run(args: Build, context: &Context) -> Outcome {
+    if args.context.as_os_str() == "-" {
+        return Err(Failure::new("a context from stdin is not supported")
+            .hint("name a folder, and use `-f -` for a Dockerfile on stdin"));
+    }
+    let here = |name: &str| std::env::var(name).ok();
+    let mut build_args = Vec::new();
+    for text in &args.build_args {
+        let Some(entry) = engine::containers::env(text, &here)? else {
+            continue;
+        };
+        let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+        build_args.push((name.to_owned(), value.to_owned()));
+    }
+    if let Some(epoch) = &context.settings.source_date_epoch
+        && !build_args
+            .iter()
+            .any(|(name, _)| name == "SOURCE_DATE_EPOCH")
+    {
+        build_args.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.clone()));
+    }
+    let request = BuildRequest {
+        context: args.context,
+        dockerfile: match args.file {
+            None => Dockerfile::Default,
+            Some(file) if file.as_os_str() == "-" => Dockerfile::Stdin,
+            Some(file) => Dockerfile::File(file),
+        },
+        tags: args.tags,
+        target: args.target,
+        platform: args.platform,
+        build_args,
+        labels: engine::containers::labels(&args.labels)?,
+        no_cache: args.no_cache,
+        no_cache_stages: args.no_cache_filter,
+        network: args.network,
+        add_hosts: args.add_host,
+        ulimits: args
+            .ulimits
+            .iter()
+            .map(|text| engine::containers::Ulimit::parse(text))
+            .collect::<Result<_, _>>()?,
+        shm_size: args
+            .shm_size
+            .as_deref()
+            .map(engine::containers::size)
+            .transpose()?,
+        host_ca: args.host_ca,
+    };
+    let progress = if args.quiet {
+        Progress::Quiet
+    } else {
+        context.progress()
+    };
+    let display = Display::new(progress, "Building", context.settings.colour);
+    let result = context
+        .engine()?
+        .build(&request, &|event| show(&display, &event));
+    display.end();
+    let built = result?;
+    if let Some(file) = &args.iidfile {
+        engine::write_text(file, &built.id.to_string())?;
+    }
+    if let Some(file) = &args.metadata_file {
+        engine::write_text(file, &format!("{:#}\n", built.metadata))?;
+    }
+    if progress == Progress::Quiet {
+        render::data(&format!("{}\n", built.id))?;
+        return DONE;
+    }
+    let names = if built.names.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", built.names.join(" "))
+    };
+    let line = format!(
+        "built {}{names}, {} in {}",
+        built.id,
+        render::size(built.size),
+        render::time::seconds(built.took.as_secs_f64())
+    );
+    if progress == Progress::Json {
+        render::json_line(&built.metadata)?;
+    } else {
+        render::talk(&line);
+    }
+    DONE
+}
+
+fn show(display: &Display, event: &engine::building::Event) {
+    use engine::building::Event as Built;
+    display.show(match event {
+        Built::StepStarted { step, name } => Event::Started { step: *step, name },
+        Built::StepStatus { step, text } => Event::Status { step: *step, text },
+        Built::StepLog {
+            step, at, bytes, ..
+        } => Event::Output {
+            step: *step,
+            seconds: at.as_secs_f64(),
+            text: bytes,
+        },
+        Built::StepCached { step } => Event::Cached { step: *step },
+        Built::StepDone { step, took } => Event::Done {
+            step: *step,
+            seconds: took.as_secs_f64(),
+        },
+        Built::StepFailed { step, error, .. } => Event::Failed {
+            step: *step,
+            message: error,
+        },
+        Built::Warning(warning) => Event::Warning {
+            line: Some(warning.span.first_line),
+            text: &warning.message,
+        },
+        _ => return,
+    });
+}

@@ -1,0 +1,38 @@
+//! One JSON object a line. The shape is documented in `docs/progress.md`.
+
+use serde_json::json;
+
+use super::{Event, Reader};
+use crate::render;
+
+#[derive(Debug, Default)]
+pub(super) struct Json {}
+
+impl Reader for Json {
+    fn read(&mut self, event: Event<'_>) {
+        let value = match event {
+            Event::Started { step, name } => {
+                json!({"event": "started", "step": step, "name": name})
+            }
+            Event::Output {
+                step,
+                seconds,
+                text,
+            } => {
+                json!({"event": "output", "step": step, "seconds": seconds, "text": String::from_utf8_lossy(text)})
+            }
+            Event::Status { step, text } => json!({"event": "status", "step": step, "text": text}),
+            Event::Cached { step } => json!({"event": "cached", "step": step}),
+            Event::Done { step, seconds } => {
+                json!({"event": "done", "step": step, "seconds": seconds})
+            }
+            Event::Failed { step, message } => {
+                json!({"event": "failed", "step": step, "message": message})
+            }
+            Event::Warning { line, text } => {
+                json!({"event": "warning", "line": line, "text": text})
+            }
+        };
+        render::talk(&value.to_string());
+    }
+}

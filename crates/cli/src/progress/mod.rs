@@ -1,0 +1,99 @@
+//! Work as it goes on: three readers of one stream of events.
+//!
+//! All of it is talk, so it goes to stderr: a build's id can be taken from stdout whatever is shown.
+
+mod json;
+mod plain;
+mod tty;
+
+use std::sync::Mutex;
+
+use crate::args::Progress;
+
+/// What the readers are told. Steps are numbered from 1 in the order in which they begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event<'a> {
+    /// A step begins.
+    Started { step: usize, name: &'a str },
+    /// A step prints. `seconds` is the time since it began.
+    Output {
+        step: usize,
+        seconds: f64,
+        text: &'a [u8],
+    },
+    /// A step says how far it is.
+    Status { step: usize, text: &'a str },
+    /// A step was not needed: its result was there.
+    Cached { step: usize },
+    /// A step is done.
+    Done { step: usize, seconds: f64 },
+    /// A step failed.
+    Failed { step: usize, message: &'a str },
+    /// Something that a person should know, with the Dockerfile's line if it is about one.
+    Warning { line: Option<u32>, text: &'a str },
+}
+
+/// A reader of events.
+trait Reader: Send {
+    fn read(&mut self, event: Event<'_>);
+    /// The work ended, well or not.
+    fn end(&mut self) {}
+}
+
+/// Shows events in the way that was asked for.
+pub(crate) struct Display(Mutex<Box<dyn Reader>>);
+
+impl Display {
+    /// For `progress`, with or without colours. `what` is the title on a terminal: `Building`.
+    pub(crate) fn new(progress: Progress, what: &'static str, colour: bool) -> Self {
+        Self(Mutex::new(match progress {
+            Progress::Tty => Box::new(tty::Tty::new(what, colour)),
+            Progress::Json => Box::new(json::Json::default()),
+            Progress::Quiet => Box::new(Quiet),
+            Progress::Auto | Progress::Plain => Box::new(plain::Plain::new(std::io::stderr())),
+        }))
+    }
+
+    /// Shows `event`.
+    pub(crate) fn show(&self, event: Event<'_>) {
+        // A reader that panicked in another thread has said so already.
+        let mut reader = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        reader.read(event);
+    }
+
+    /// Says that no more events come; the last lines are drawn.
+    pub(crate) fn end(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .end();
+    }
+}
+
+impl std::fmt::Debug for Display {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Display")
+    }
+}
+
+/// Shows warnings only.
+struct Quiet;
+
+impl Reader for Quiet {
+    fn read(&mut self, event: Event<'_>) {
+        if let Event::Warning { line, text } = event {
+            crate::render::talk(&warning(line, text));
+        }
+    }
+}
+
+/// A warning as one line.
+fn warning(line: Option<u32>, text: &str) -> String {
+    match line {
+        Some(line) => format!("warning: {} (line {line})", crate::render::printable(text)),
+        None => format!("warning: {}", crate::render::printable(text)),
+    }
+}
