@@ -24,6 +24,7 @@ pub mod owner;
 mod parse;
 pub mod path;
 pub mod ports;
+pub mod remote;
 pub mod scope;
 pub mod signal;
 mod size;

@@ -4,7 +4,7 @@ use super::Context;
 use super::words::Flag;
 use crate::ast::{CopyFlags, Device, HealthcheckOptions, Network, RunFlags, Security};
 use crate::mount::MountFlag;
-use crate::{InvalidValue, chmod, csv, duration, nearest};
+use crate::{InvalidValue, chmod, csv, duration, expand, nearest};
 
 /// How a flag takes its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +205,12 @@ pub(super) fn copy(cx: &mut Context<'_, '_>, flags: &[Flag], add: bool) -> CopyF
         let text = || Some(value.to_owned()).filter(|v| !v.is_empty());
         let on = value == "true";
         match name {
-            "from" => out.from = text(),
+            "from" => {
+                out.from = text();
+                if let Err(error) = check_from(value, cx.escape()) {
+                    cx.error("invalid-flag", flag.range.clone(), error);
+                }
+            }
             "chown" => out.chown = text(),
             "chmod" => {
                 out.chmod = text();
@@ -223,6 +228,17 @@ pub(super) fn copy(cx: &mut Context<'_, '_>, flags: &[Flag], add: bool) -> CopyF
         }
     }
     out
+}
+
+/// Variables are no way to name a source: what a stage needs has to be known before it is run.
+fn check_from(value: &str, escape: char) -> Result<(), InvalidValue> {
+    if expand::word(value, escape, &expand::Empty).is_ok_and(|e| e.text == value) {
+        return Ok(());
+    }
+    Err(InvalidValue {
+        message: format!("variables are not expanded in `--from={value}`"),
+        hint: Some("give the image a name with `FROM … AS name` and use that".to_owned()),
+    })
 }
 
 pub(super) fn healthcheck(cx: &mut Context<'_, '_>, flags: &[Flag]) -> HealthcheckOptions {

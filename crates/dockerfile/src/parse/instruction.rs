@@ -5,12 +5,12 @@ use super::flags;
 use super::json::{self, Json};
 use super::keyword::Keyword;
 use super::words::{self, Flag, Word};
-use crate::InvalidValue;
 use crate::ast::{
     ArgDefinition, CommandLine, Copy, Healthcheck, InstructionKind as Kind, KeyValue, Onbuild, Run,
     Source,
 };
 use crate::heredoc::Token;
+use crate::{InvalidValue, remote};
 
 /// A line cut into its three parts.
 pub(super) struct Parts<'l> {
@@ -176,11 +176,21 @@ fn copy(
     };
     let last = sources.pop();
     match last {
-        Some(Source::Path(destination)) if !sources.is_empty() => Some(Copy {
-            flags,
-            sources,
-            destination,
-        }),
+        Some(Source::Path(destination)) if !sources.is_empty() => {
+            let copy = Copy {
+                flags,
+                sources,
+                destination,
+            };
+            let words = copy.paths().chain(copy.flags.checksum.as_deref());
+            let known_now = !words
+                .into_iter()
+                .any(|w| w.contains(['$', '\\', '`', '\'', '"']));
+            if let Some(Err(error)) = known_now.then(|| remote::check_checksum(&copy)) {
+                cx.error("invalid-flag", rest.range(), error);
+            }
+            Some(copy)
+        }
         Some(Source::Inline(heredoc)) if !sources.is_empty() => {
             let keyword = cx.keyword();
             let name = heredoc.name;

@@ -1,5 +1,5 @@
-//! Behaviour of the Dockerfile language, one test a fact. Names `fNNN_…` follow the numbering of the
-//! list of facts in `docs/dockerfile.md`.
+//! Behaviour of the Dockerfile language, one test a fact: `fNNN_…` follow a numbered list of
+//! what implementers get wrong.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -9,5 +9,6 @@ mod ignore;
 mod instructions;
 mod parsing;
 mod properties;
+mod remotes;
 mod scope;
 mod support;

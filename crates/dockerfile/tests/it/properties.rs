@@ -115,7 +115,7 @@ fn check_parse(source: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn parsing_takes_any_text(source in any::<String>()) {
