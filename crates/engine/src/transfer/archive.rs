@@ -30,12 +30,21 @@ const MAX_MEMBERS: usize = 100_000;
 const MAX_NAME: usize = 255;
 /// Most links from one member to the next.
 const MAX_LINKS: u32 = 8;
+/// Most bytes of all documents together, those read again included: it bounds memory and time. A thousand images need 50 MB.
+const MAX_DOCUMENTS: u64 = 128 << 20;
 /// What is read behind the end of an archive on stdin, so that its writer need not fail.
 const MAX_REST: u64 = 64 << 20;
 
 /// An archive or a folder of images.
 #[derive(Debug)]
-pub(super) enum Archive {
+pub(super) struct Archive {
+    source: Source,
+    /// Bytes of documents read so far.
+    spent: Cell<u64>,
+}
+
+#[derive(Debug)]
+enum Source {
     /// A tar.
     Tar(Members),
     /// A folder.
@@ -44,7 +53,7 @@ pub(super) enum Archive {
 
 /// The members of a tar.
 #[derive(Debug)]
-pub(super) struct Members {
+struct Members {
     file: Arc<File>,
     names: BTreeMap<Vec<u8>, Member>,
 }
@@ -117,6 +126,81 @@ impl Read for Body {
 impl Archive {
     /// Opens an archive or folder, or stdin. What must be spooled goes to a file of `lease` that has no name.
     pub(super) fn open(input: Option<&Path>, lease: &Lease) -> Result<Self, Error> {
+        let source = Source::open(input, lease)?;
+        Ok(Self {
+            source,
+            spent: Cell::new(0),
+        })
+    }
+
+    /// The bytes of a member; `None` if there is none of that name.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Body>, LoadError> {
+        self.source.find(name)
+    }
+
+    /// The bytes of a member that must be there.
+    pub(super) fn open_member(&self, name: &str) -> Result<Body, LoadError> {
+        self.find(name)?
+            .ok_or_else(|| LoadError::Missing(shown(name)))
+    }
+
+    /// A whole JSON document.
+    pub(super) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        self.find(name)?
+            .map(|body| self.read_document(name, body))
+            .transpose()
+    }
+
+    /// Where an OCI layout has a blob.
+    pub(super) fn blob_name(digest: &Digest) -> String {
+        format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+    }
+
+    /// A document of an OCI layout, checked against the descriptor that led to it.
+    pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LoadError> {
+        let name = Self::blob_name(&descriptor.digest);
+        let bytes = self.read_document(&name, self.open_member(&name)?)?;
+        let mut hasher = Hasher::new(descriptor.digest.algorithm());
+        hasher.update(&bytes);
+        let found = hasher.finish();
+        if found != descriptor.digest || bytes.len() as u64 != descriptor.size {
+            let source = Box::new(Mismatch {
+                expected: descriptor.digest,
+                expected_size: Some(descriptor.size),
+                found,
+                found_size: bytes.len() as u64,
+            });
+            return Err(LoadError::Mismatch { what: name, source });
+        }
+        Ok(bytes)
+    }
+
+    fn read_document(&self, name: &str, mut body: Body) -> Result<Vec<u8>, LoadError> {
+        if body.size > MAX_DOCUMENT_SIZE {
+            let why = format!(
+                "it has {} bytes; {MAX_DOCUMENT_SIZE} are allowed",
+                body.size
+            );
+            return Err(LoadError::Document {
+                name: shown(name),
+                why,
+            });
+        }
+        self.spent.set(self.spent.get() + body.size);
+        if self.spent.get() > MAX_DOCUMENTS {
+            return Err(LoadError::TooMuch(MAX_DOCUMENTS));
+        }
+        let mut bytes = Vec::new();
+        let read = body
+            .read_to_end(&mut bytes)
+            .context("read", Path::new(name));
+        read.map_err(LoadError::Read)?;
+        Ok(bytes)
+    }
+}
+
+impl Source {
+    fn open(input: Option<&Path>, lease: &Lease) -> Result<Self, Error> {
         let failed = |source: LoadError| Error::Load {
             path: input.map(Path::to_owned),
             source: Box::new(source),
@@ -151,8 +235,7 @@ impl Archive {
         }
     }
 
-    /// The bytes of a member; `None` if there is none of that name.
-    pub(super) fn find(&self, name: &str) -> Result<Option<Body>, LoadError> {
+    fn find(&self, name: &str) -> Result<Option<Body>, LoadError> {
         match self {
             Self::Tar(members) => members.find(name),
             Self::Folder(root) => {
@@ -177,62 +260,6 @@ impl Archive {
             }
         }
     }
-
-    /// The bytes of a member that must be there.
-    pub(super) fn open_member(&self, name: &str) -> Result<Body, LoadError> {
-        self.find(name)?
-            .ok_or_else(|| LoadError::Missing(shown(name)))
-    }
-
-    /// A whole JSON document.
-    pub(super) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
-        self.find(name)?
-            .map(|body| read_document(name, body))
-            .transpose()
-    }
-
-    /// Where an OCI layout has a blob.
-    pub(super) fn blob_name(digest: &Digest) -> String {
-        format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
-    }
-
-    /// A document of an OCI layout, checked against the descriptor that led to it.
-    pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LoadError> {
-        let name = Self::blob_name(&descriptor.digest);
-        let bytes = read_document(&name, self.open_member(&name)?)?;
-        let mut hasher = Hasher::new(descriptor.digest.algorithm());
-        hasher.update(&bytes);
-        let found = hasher.finish();
-        if found != descriptor.digest || bytes.len() as u64 != descriptor.size {
-            let source = Box::new(Mismatch {
-                expected: descriptor.digest,
-                expected_size: Some(descriptor.size),
-                found,
-                found_size: bytes.len() as u64,
-            });
-            return Err(LoadError::Mismatch { what: name, source });
-        }
-        Ok(bytes)
-    }
-}
-
-fn read_document(name: &str, mut body: Body) -> Result<Vec<u8>, LoadError> {
-    if body.size > MAX_DOCUMENT_SIZE {
-        let why = format!(
-            "it has {} bytes; {MAX_DOCUMENT_SIZE} are allowed",
-            body.size
-        );
-        return Err(LoadError::Document {
-            name: shown(name),
-            why,
-        });
-    }
-    let mut bytes = Vec::new();
-    let read = body
-        .read_to_end(&mut bytes)
-        .context("read", Path::new(name));
-    read.map_err(LoadError::Read)?;
-    Ok(bytes)
 }
 
 /// A name from an archive, fit for a message.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oci::{Descriptor, Digest, Manifest, Platform, media_type};
+use oci::{Descriptor, DiffId, Digest, Manifest, Platform, media_type};
 use store::{Lease, NewImage};
 
 use super::archive::{Archive, shown};
@@ -26,6 +26,12 @@ pub enum LoadError {
     /// More members than any archive of images has.
     #[error("it has more than {0} members")]
     TooMany(usize),
+    /// More images than anybody saves at once.
+    #[error("it has more than {0} images")]
+    TooManyImages(usize),
+    /// More bytes of documents than images need.
+    #[error("its manifests and configs are larger than {0} bytes together")]
+    TooMuch(u64),
     /// A file of it could not be read.
     #[error("{0}")]
     Read(#[source] sys::fs::Error),
@@ -136,8 +142,9 @@ impl Engine {
         let archive = Archive::open(request.input.as_deref(), &lease)?;
         let images = plan::images(&archive, wanted.as_ref()).map_err(failed)?;
         let mut ready = Vec::new();
+        let mut known = BTreeMap::new();
         for image in images {
-            ready.push(bring(&archive, &lease, image).map_err(failed)?);
+            ready.push(bring(&archive, &lease, image, &mut known).map_err(failed)?);
         }
         ready
             .iter()
@@ -180,20 +187,34 @@ impl Ready {
     }
 }
 
-/// Brings the layers of an image into the store.
-fn bring(archive: &Archive, lease: &Lease, found: Found) -> Result<Ready, LoadError> {
-    let layer = |number: usize, name: &str, descriptor: Option<&Descriptor>| {
+/// Brings the layers of an image into the store; `known` has those of the images before.
+fn bring(
+    archive: &Archive,
+    lease: &Lease,
+    found: Found,
+    known: &mut BTreeMap<(DiffId, String), Descriptor>,
+) -> Result<Ready, LoadError> {
+    let mut layer = |number: usize, name: &str, descriptor: Option<&Descriptor>| {
+        let diff_id = found.diff_ids[number];
+        let key = (diff_id, name.to_owned());
+        if let Some(known) = known.get(&key)
+            && descriptor.is_none_or(|descriptor| descriptor.size == known.size)
+        {
+            return Ok(known.clone());
+        }
         let body = archive.open_member(name)?;
         let promise = Promise {
-            diff_id: found.diff_ids[number],
+            diff_id,
             descriptor,
         };
-        layers::bring(lease, body, &promise).map_err(|source| LoadError::Layer {
+        let brought = layers::bring(lease, body, &promise).map_err(|source| LoadError::Layer {
             number: number + 1,
             count: found.diff_ids.len(),
             name: shown(name),
             source: Box::new(source),
-        })
+        })?;
+        known.insert(key, brought.clone());
+        Ok(brought)
     };
     match &found.form {
         Form::Oci {

@@ -15,6 +15,11 @@ use super::platform;
 /// Most indexes below each other: a layout's own, a multi-platform one, and one to spare.
 const MAX_DEPTH: usize = 4;
 
+/// Most images of one archive; nobody saves so many at once.
+const MAX_IMAGES: usize = 1000;
+/// Most layers of one image: eight times what Docker makes.
+const MAX_LAYERS: usize = 1000;
+
 /// An image in an archive.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -104,9 +109,26 @@ fn config(name: &str, bytes: &[u8]) -> Result<ImageConfig, LoadError> {
 fn of_docker(archive: &Archive, bytes: &[u8]) -> Result<Vec<Found>, LoadError> {
     let list =
         documents::docker_images(bytes).map_err(|why| document_error(documents::MANIFEST, why))?;
+    if list.len() > MAX_IMAGES {
+        return Err(LoadError::TooManyImages(MAX_IMAGES));
+    }
     list.into_iter()
         .map(|image| docker_image(archive, image))
         .collect()
+}
+
+/// As many layer files as digests, and not too many.
+fn check_layers(name: &str, listed: usize, config: &ImageConfig) -> Result<(), LoadError> {
+    let named = config.rootfs.diff_ids.len();
+    if named != listed {
+        let why = format!("it lists {listed} layers, the config {named}");
+        return Err(document_error(name, why));
+    }
+    if named > MAX_LAYERS {
+        let why = format!("it has {named} layers; {MAX_LAYERS} are allowed");
+        return Err(document_error(name, why));
+    }
+    Ok(())
 }
 
 fn docker_image(archive: &Archive, image: DockerImage) -> Result<Found, LoadError> {
@@ -114,16 +136,7 @@ fn docker_image(archive: &Archive, image: DockerImage) -> Result<Found, LoadErro
         .document(&image.config)?
         .ok_or_else(|| LoadError::Missing(shown(&image.config)))?;
     let config = config(&image.config, &bytes)?;
-    let (named, listed) = (config.rootfs.diff_ids.len(), image.layers.len());
-    if named != listed {
-        return Err(document_error(
-            documents::MANIFEST,
-            format!(
-                "it lists {listed} layers for `{}`, which has {named}",
-                shown(&image.config)
-            ),
-        ));
-    }
+    check_layers(documents::MANIFEST, image.layers.len(), &config)?;
     Ok(Found {
         names: docker_names(&image)?,
         platform: config.platform(),
@@ -167,16 +180,21 @@ fn of_layout(
         };
         let names = documents::name_of(entry.name).into_iter();
         if let Some(place) = places.get(&entry.image.digest) {
-            let known: &mut Vec<Reference> = &mut found[*place].names;
-            known.extend(names);
-            known.dedup();
+            found[*place].names.extend(names);
             continue;
+        }
+        if found.len() >= MAX_IMAGES {
+            return Err(LoadError::TooManyImages(MAX_IMAGES));
         }
         let Some(image) = oci_image(archive, &entry.image, entry.indexes, names.collect())? else {
             continue;
         };
         places.insert(entry.image.digest, found.len());
         found.push(image);
+    }
+    for image in &mut found {
+        image.names.sort();
+        image.names.dedup();
     }
     Ok(found)
 }
@@ -185,21 +203,24 @@ fn of_layout(
 /// platform only.
 fn groups(index: &Index) -> Vec<Vec<&Descriptor>> {
     let mut groups: Vec<Vec<&Descriptor>> = Vec::new();
-    let label = |entry: &Descriptor| {
-        [documents::IMAGE_NAME, documents::REF_NAME].map(|key| entry.annotations.get(key).cloned())
-    };
+    let mut open: BTreeMap<[Option<&String>; 2], usize> = BTreeMap::new();
+    let mut platforms: BTreeSet<(usize, &Platform)> = BTreeSet::new();
     for entry in platform::images(&index.manifests) {
-        let same = groups.iter_mut().find(|group| {
-            label(group[0]) == label(entry)
-                && entry.platform.is_some()
-                && group
-                    .iter()
-                    .all(|other| other.platform.is_some() && other.platform != entry.platform)
-        });
-        match same {
-            Some(group) => group.push(entry),
-            None => groups.push(vec![entry]),
+        let label =
+            [documents::IMAGE_NAME, documents::REF_NAME].map(|key| entry.annotations.get(key));
+        let place = open.get(&label).copied();
+        let fits = place
+            .zip(entry.platform.as_ref())
+            .filter(|key| platforms.insert(*key));
+        if let Some((place, _)) = fits {
+            groups[place].push(entry);
+            continue;
         }
+        if let Some(platform) = &entry.platform {
+            open.insert(label, groups.len());
+            platforms.insert((groups.len(), platform));
+        }
+        groups.push(vec![entry]);
     }
     groups
 }
@@ -221,7 +242,7 @@ fn choose<'i>(
     let mut indexes = Vec::new();
     let name = group[0];
     let owned: Vec<Descriptor> = group.into_iter().cloned().collect();
-    let mut image = pick(&owned, wanted)?.clone();
+    let mut image = pick(archive, &owned, wanted)?.clone();
     while media_type::is_index(&image.media_type) {
         if indexes.len() >= MAX_DEPTH {
             return Err(document_error(
@@ -237,7 +258,7 @@ fn choose<'i>(
             return Err(document_error(&blob, "it is no index"));
         };
         indexes.push(bytes);
-        image = pick(&index.manifests, wanted)?.clone();
+        image = pick(archive, &index.manifests, wanted)?.clone();
     }
     Ok(
         media_type::is_manifest(&image.media_type).then_some(Chosen {
@@ -249,7 +270,10 @@ fn choose<'i>(
 }
 
 /// The entry for the wanted platform, or for this host; the only one there is, if none was asked for.
+///
+/// An index tells of all platforms, an archive often has but one of them.
 fn pick<'i>(
+    archive: &Archive,
     entries: &'i [Descriptor],
     wanted: Option<&Platform>,
 ) -> Result<&'i Descriptor, LoadError> {
@@ -259,11 +283,20 @@ fn pick<'i>(
     {
         return Ok(only);
     }
+    let mut here = Vec::new();
+    for entry in images {
+        if archive.find(&Archive::blob_name(&entry.digest))?.is_some() {
+            here.push(entry);
+        }
+    }
+    if let ([only], None) = (&here[..], wanted) {
+        return Ok(only);
+    }
     let host = Platform::host();
     let wanted = wanted.unwrap_or(&host);
-    platform::choose(entries, wanted).ok_or_else(|| LoadError::Platform {
+    platform::choose(here.iter().copied(), wanted).ok_or_else(|| LoadError::Platform {
         wanted: wanted.to_string(),
-        here: images
+        here: here
             .iter()
             .filter_map(|entry| entry.platform.as_ref())
             .map(ToString::to_string)
@@ -293,13 +326,7 @@ fn oci_image(
     }
     let config_bytes = archive.blob(&manifest.config)?;
     let config = config(&Archive::blob_name(&manifest.config.digest), &config_bytes)?;
-    let (named, listed) = (config.rootfs.diff_ids.len(), manifest.layers.len());
-    if named != listed {
-        return Err(document_error(
-            &blob,
-            format!("it lists {listed} layers, its config {named}"),
-        ));
-    }
+    check_layers(&blob, manifest.layers.len(), &config)?;
     Ok(Some(Found {
         names,
         platform: config.platform(),
@@ -314,33 +341,33 @@ fn oci_image(
     }))
 }
 
-/// Where an archive is both, its `manifest.json` must tell of the same images. It may have more names.
+/// Where an archive is both, its `manifest.json` must tell of the same images. It may have more names, and images for
+/// other platforms.
 fn compare(archive: &Archive, found: &mut [Found], docker: &[u8]) -> Result<(), LoadError> {
     let list =
         documents::docker_images(docker).map_err(|why| document_error(documents::MANIFEST, why))?;
-    let mut named: BTreeMap<Reference, Digest> = BTreeMap::new();
-    for image in found.iter() {
-        named.extend(
-            image
-                .names
-                .iter()
-                .map(|name| (name.clone(), Digest::sha256_of(&image.config))),
-        );
+    let mut named: BTreeMap<Reference, usize> = BTreeMap::new();
+    let mut ids: BTreeMap<Digest, usize> = BTreeMap::new();
+    for (place, image) in found.iter().enumerate() {
+        named.extend(image.names.iter().map(|name| (name.clone(), place)));
+        ids.insert(Digest::sha256_of(&image.config), place);
     }
     for image in list {
         let bytes = archive
             .document(&image.config)?
             .ok_or_else(|| LoadError::Missing(shown(&image.config)))?;
-        let id = Digest::sha256_of(&bytes);
+        let same = ids.get(&Digest::sha256_of(&bytes)).copied();
+        let platform = config(&image.config, &bytes)?.platform();
         for name in docker_names(&image)? {
-            if named.get(&name).is_some_and(|other| *other != id) {
-                return Err(LoadError::Disagree(name.familiar()));
-            }
-            if let Some(same) = found.iter_mut().find(|found| found.config == bytes) {
-                let names: BTreeSet<&Reference> = same.names.iter().collect();
-                if !names.contains(&name) {
-                    same.names.push(name);
+            match named.get(&name).copied() {
+                None => {
+                    if let Some(place) = same {
+                        found[place].names.push(name.clone());
+                        named.insert(name, place);
+                    }
                 }
+                Some(place) if Some(place) == same || found[place].platform != platform => {}
+                Some(_) => return Err(LoadError::Disagree(name.familiar())),
             }
         }
     }

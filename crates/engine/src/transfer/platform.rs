@@ -7,11 +7,14 @@ use super::documents;
 /// The entry of an index that runs on `wanted`: the same variant, else the nearest older one.
 ///
 /// Entries without a platform match nothing; attestations are no images.
-pub(crate) fn choose<'i>(entries: &'i [Descriptor], wanted: &Platform) -> Option<&'i Descriptor> {
-    let rank = |entry: &'i Descriptor| Some((rank(wanted, entry.platform.as_ref()?)?, entry));
-    images(entries)
+pub(crate) fn choose<'i>(
+    entries: impl IntoIterator<Item = &'i Descriptor>,
+    wanted: &Platform,
+) -> Option<&'i Descriptor> {
+    entries
         .into_iter()
-        .filter_map(rank)
+        .filter(|entry| !documents::is_attestation(entry))
+        .filter_map(|entry| Some((rank(wanted, entry.platform.as_ref()?)?, entry)))
         .min_by_key(|(rank, _)| *rank)
         .map(|(_, entry)| entry)
 }

@@ -444,4 +444,15 @@ fn an_index_gives_the_image_for_the_platform() {
     );
     assert_eq!(error.hints(), ["pass `--platform linux/amd64`"]);
     crate::support::assert_empty(&other);
+
+    // An archive need not have all that its index tells of.
+    for entry in &entries[..2] {
+        let blob = dir.join("blobs/sha256").join(entry.digest.hex());
+        std::fs::remove_file(blob).unwrap();
+    }
+    let other = testkit::store();
+    let engine = crate::support::engine(&other);
+    load(&engine, &dir).unwrap();
+    let image = other.store().resolve("localhost/multi:1").unwrap();
+    assert_eq!(image.platform.to_string(), "linux/arm/v7");
 }

@@ -193,7 +193,7 @@ fn documents_with_two_meanings_are_refused() {
 #[test]
 fn lists_that_disagree_are_refused() {
     let mut files = layout(|_| ());
-    let other = json!({ "architecture": "arm64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } });
+    let other = json!({ "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } });
     let index = files.0.pop().unwrap().2;
     let mut index: Value = serde_json::from_slice(&index).unwrap();
     index["manifests"][0]["annotations"] =
@@ -422,6 +422,21 @@ fn documents_without_end_are_refused() {
         &json!({ "schemaVersion": 2, "manifests": [next] }),
     );
     assert_refused(&files, "without end");
+}
+
+#[test]
+fn the_same_document_again_and_again_is_refused() {
+    let mut files = docker();
+    files.remove("manifest.json");
+    files.remove("config.json");
+    let padded = config(&[&layer()]) + &" ".repeat(4_000_000);
+    files.put("config.json", padded);
+    let image = json!({ "Config": "config.json", "Layers": ["layer.tar"] });
+    files.json("manifest.json", &json!(vec![&image; 100]));
+    assert_refused(&files, "bytes together");
+    files.remove("manifest.json");
+    files.json("manifest.json", &json!(vec![&image; 1001]));
+    assert_refused(&files, "more than 1000 images");
 }
 
 #[test]
