@@ -27,13 +27,18 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root() && whole
 }
 
-/// Says on stderr that the running test is skipped, and why. Written past the test harness, which shows nothing of tests that
-/// pass: one that was skipped must not look like them.
-pub fn skipped(why: &str) {
+/// Says on stderr that `test` was skipped, and why. Written past the test harness, which shows nothing of tests that pass: one
+/// that was skipped must not look like them.
+pub fn skipped(test: &str, why: &str) {
     use std::io::Write as _;
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
     writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+}
+
+/// The name of the running test.
+#[must_use]
+pub fn running_test() -> String {
+    // The harness names the thread.
+    std::thread::current().name().unwrap_or("a test").to_owned()
 }
 
 /// Ends the test with a line on stderr unless it runs as root.
