@@ -265,7 +265,12 @@ impl Tree {
         place: Place,
     ) -> Result<Added, EntryError> {
         path::check(path)?;
+        let added = self.add_checked(path, meta, place)?;
         self.entries += 1;
+        Ok(added)
+    }
+
+    fn add_checked(&mut self, path: &[u8], meta: &Meta, place: Place) -> Result<Added, EntryError> {
         let (parent, name) = split(path);
         if name.is_empty() {
             return self.add_root(meta);
@@ -295,8 +300,8 @@ impl Tree {
         if let Kind::HardLink { target } = &meta.kind {
             return self.add_hard_link(parent, name, target);
         }
-        let dir = self.directory(parent)?;
         if matches!(meta.kind, Kind::CharDevice { major: 0, minor: 0 }) {
+            let dir = self.directory(parent)?;
             // Overlayfs would take it for a deletion. What the layer had here before is replaced all the same.
             if let Some(node) = self.find(dir, name)
                 && !self.inode(self.nodes[node as usize].inode).is_whiteout()
@@ -305,7 +310,9 @@ impl Tree {
             }
             return Ok(Added::LeftOut);
         }
+        // Before the parents, so that an entry that cannot be leaves none behind.
         let inode = self.make_inode(meta, place)?;
+        let dir = self.directory(parent)?;
         self.put(dir, name, inode)?;
         Ok(Added::Inode(inode))
     }

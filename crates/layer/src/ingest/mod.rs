@@ -180,7 +180,7 @@ impl Ingest {
     ///
     /// # Errors
     ///
-    /// [`IngestError::Entry`] leaves the layer as it was; after any other error it cannot be finished in a useful way.
+    /// After [`IngestError::Entry`] nothing of the entry is in the tar; after any other error the layer is of no use.
     pub fn append(
         &mut self,
         path: &[u8],

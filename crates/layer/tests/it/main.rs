@@ -11,4 +11,5 @@ mod compression;
 mod hostile;
 mod mounted;
 mod oracle;
+mod properties;
 mod snapshot;
