@@ -28,6 +28,9 @@ pub(crate) const NAME: &str = "barque-container";
 
 /// Speaks with the parent until the container has ended.
 pub(crate) fn main() -> u8 {
+    sys::process::default_signals();
+    // What we make in the container has the modes that we say.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Away from number 0, which becomes the program's standard input.
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
         return 125;
@@ -64,6 +67,9 @@ fn conversation(parent: &Connection, stubs: &mut Stubs) -> Result<(), Failure> {
         .map_err(|errno| Failure::Setup(format!("cannot set up standard input: {errno}")))?;
     drop(stdin);
     let (running, terminal) = start(&spec, files, stubs)?;
+    // The parent's end is seen on the socket from now on, and the program killed, even one that gave up the rights by which
+    // it is tied to our own end.
+    rustix::process::set_parent_process_death_signal(None).ok();
     // From here on only the program holds its input and output.
     let null = null()?;
     rustix::stdio::dup2_stdin(&null).ok();

@@ -97,6 +97,21 @@ impl From<Failure> for Error {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Setup(message) => Self::Setup(message),
+            Error::Invalid(message) => Self::Invalid(message),
+            Error::Limit { limit, reason } => Self::Limit { limit, reason },
+            Error::NotFound { program, hint } => Self::NotFound { program, hint },
+            Error::NotExecutable { program, reason } => Self::NotExecutable { program, reason },
+            Error::Start { .. } | Error::File(_) | Error::Lost | Error::NotRunning => {
+                Self::setup(&error)
+            }
+        }
+    }
+}
+
 impl Failure {
     /// The whole chain of an error, causes after colons; a cause that its parent has already told is not repeated.
     pub(crate) fn setup(error: &dyn std::error::Error) -> Self {

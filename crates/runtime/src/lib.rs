@@ -18,6 +18,7 @@
 pub mod capability;
 mod cgroup;
 mod child;
+pub mod detached;
 mod device;
 mod error;
 pub mod etc;
@@ -25,6 +26,7 @@ mod init;
 pub mod log;
 mod message;
 mod oci;
+mod record;
 mod restrict;
 mod run;
 pub mod seccomp;
@@ -48,6 +50,7 @@ pub fn child_main_if_asked() -> Option<u8> {
     let name = std::env::args_os().next()?;
     match name.to_str()? {
         child::NAME => Some(child::main()),
+        detached::NAME => Some(detached::main()),
         _ => None,
     }
 }

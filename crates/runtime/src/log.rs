@@ -50,7 +50,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Writing failed.
+    /// Writing failed; the log is as it was, and what comes next can be written again.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let time = now();
         let partial = &mut self.partial[usize::from(stream == Stream::Stderr)];
@@ -72,8 +72,7 @@ impl Writer {
             rest = &rest[length..];
         }
         *partial = rest.to_vec();
-        // In one call, so that a reader sees whole lines.
-        self.file.write_all(&text)
+        self.append(&text)
     }
 
     /// Writes what is left without a line feed.
@@ -92,7 +91,15 @@ impl Writer {
                 entry(&mut text, stream, rest, &time)?;
             }
         }
-        self.file.write_all(&text)
+        self.append(&text)
+    }
+
+    /// Adds whole entries in one call, so that a reader sees whole lines; all or, when the disk is full, nothing.
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        self.file.write_all(text).inspect_err(|_| {
+            self.file.set_len(before).ok();
+        })
     }
 }
 

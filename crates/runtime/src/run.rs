@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
-use std::process::{Child, Stdio as ProcessStdio};
+use std::process::{Child, Command, Stdio as ProcessStdio};
 
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,24 @@ pub fn run(spec: &Spec, stdio: Stdio, output: &mut dyn FnMut(Stream, &[u8])) -> 
 /// The container could not be made or the program not be started.
 pub fn start(spec: &Spec, stdio: Stdio) -> Result<Running> {
     check(spec)?;
+    let (command, program) = sys::process::command_of_self(child::NAME.as_ref())?;
+    start_by(command, Some(program), spec, stdio)
+}
+
+/// As [`start`], in a process that was itself started by [`sys::process::command_of_self`].
+pub(crate) fn start_protected(spec: &Spec, stdio: Stdio) -> Result<Running> {
+    check(spec)?;
+    let command = sys::process::command_of_protected_self(child::NAME.as_ref());
+    start_by(command, None, spec, stdio)
+}
+
+fn start_by(
+    mut command: Command,
+    program: Option<OwnedFd>,
+    spec: &Spec,
+    stdio: Stdio,
+) -> Result<Running> {
     let (ours, theirs) = Connection::pair().map_err(Error::start("make a socket"))?;
-    let (mut command, program) = sys::process::command_of_self(child::NAME.as_ref())?;
     command
         .env_clear()
         .stdin(ProcessStdio::from(OwnedFd::from(theirs)));
@@ -187,7 +203,7 @@ fn pipe_to(reader: &mut Option<File>) -> Result<ProcessStdio> {
 }
 
 /// What can be known to be wrong before anything is started.
-fn check(spec: &Spec) -> Result<()> {
+pub(crate) fn check(spec: &Spec) -> Result<()> {
     let invalid = |message: String| Err(Error::Invalid(message));
     if spec.args.first().is_none_or(String::is_empty) {
         return invalid("there is no program to run".to_owned());
@@ -295,6 +311,10 @@ impl Running {
     /// fails with `EIO` after the program has ended.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.terminal.take()
+    }
+
+    pub(crate) fn program(&self) -> &Handle {
+        &self.program
     }
 
     /// The container's first process, to send signals to from other threads.

@@ -89,6 +89,8 @@ wrap! {
     /// Opens a file for reading and writing, creating it if it is missing, keeping its content.
     open_or_create(path: &Path) -> File = "open" on path,
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    /// Opens a file to add to its end, creating it if it is missing.
+    open_to_append(path: &Path) -> File = "open" on path, OpenOptions::new().append(true).create(true).open(path);
     /// Reads a whole file.
     read(path: &Path) -> Vec<u8> = "read" on path, std::fs::read(path);
     /// Reads a whole file as UTF-8.

@@ -212,6 +212,16 @@ pub fn start_time(pid: i32) -> Result<u64> {
         .context("read", &path)
 }
 
+/// The name of the running boot of this machine.
+///
+/// # Errors
+///
+/// `/proc` is not mounted.
+pub fn boot_id() -> Result<String> {
+    let text = crate::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    Ok(text.trim().to_owned())
+}
+
 /// Asks the kernel to send this process a signal when the thread that started it ends.
 ///
 /// # Errors
@@ -253,6 +263,15 @@ pub fn command_of_self(name: &OsStr) -> Result<(Command, OwnedFd)> {
     let mut command = Command::new(crate::root::magic(&view));
     command.arg0(name);
     Ok((command, view))
+}
+
+/// As [`command_of_self`], for a process that was itself started by that command and so runs from what nobody can write.
+#[must_use]
+pub fn command_of_protected_self(name: &OsStr) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name);
+    command
 }
 
 fn sealed_copy(path: &Path) -> Result<OwnedFd> {
@@ -355,6 +374,25 @@ pub fn inherited_fd(number: RawFd) -> Option<OwnedFd> {
     Some(fd)
 }
 
+/// Closes every descriptor from `first` on.
+///
+/// # Errors
+///
+/// The kernel has no `close_range` (before 5.9).
+///
+/// # Safety by convention
+///
+/// Call it first thing in `main` of a re-executed process, before anything that is owned could have such a number.
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: by the rule above nobody in this process owns one of these descriptors.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Marks every descriptor from `first` on to be closed when another program is started.
 ///
 /// # Errors
@@ -375,6 +413,17 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Gives every signal but SIGPIPE, which Rust programs ignore, its default action and blocks none.
+///
+/// Our caller may have chosen to ignore some (`nohup`, a shell's `&`), and that is inherited.
+pub fn default_signals() {
+    for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
+        // SAFETY: setting the default action installs no handler; numbers that cannot be set are refused.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    crate::signal::unblock_all().ok();
 }
 
 /// Becomes another program, with exactly these arguments and this environment, in this order; returns only to say why not.
@@ -406,7 +455,7 @@ pub fn execute(path: &Path, args: &[String], env: &[String]) -> io::Error {
         Ok(prepared) => prepared,
         Err(error) => return error,
     };
-    // Rust ignores SIGPIPE in every program; the next one must not inherit that.
+    default_signals();
     // SAFETY: setting the default action installs no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let (args, env) = (pointers(&args), pointers(&env));
