@@ -19,6 +19,7 @@ mod heredoc;
 pub mod history;
 pub mod ignore;
 mod invalid;
+pub mod lint;
 pub mod mount;
 pub mod owner;
 mod parse;

@@ -7,6 +7,7 @@ mod expansion;
 mod heredocs;
 mod ignore;
 mod instructions;
+mod lint;
 mod parsing;
 mod properties;
 mod remotes;

@@ -1,0 +1,82 @@
+//! Checks: what builds but is probably not meant.
+//!
+//! The rules of Docker's own checker under their own names, and a few more that are off until asked
+//! for. [`check`] looks at a whole file; it needs no image and no context, but finds more if it is
+//! told of them in [`Input`]. Rules that only a build can see
+//! ([`rules::INVALID_BASE_IMAGE_PLATFORM`]) are listed here and reported there, through [`Config::wants`].
+
+mod config;
+mod file;
+pub mod rules;
+mod stage;
+
+pub use config::Config;
+pub use rules::{RULES, Rule};
+
+use crate::ast::Dockerfile;
+use crate::ignore::Patterns;
+use crate::scope::Settings;
+use crate::{Diagnostic, Span};
+
+/// What is known of an image that a stage starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BaseImage {
+    /// Its `Env`.
+    pub environment: Vec<String>,
+    /// Whether it has a `Shell`.
+    pub has_shell: bool,
+}
+
+/// What [`check`] looks at.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "it holds functions")]
+pub struct Input<'a> {
+    /// The file.
+    pub file: &'a Dockerfile,
+    /// What the build was asked for.
+    pub settings: &'a Settings,
+    /// The context's ignore file.
+    pub ignore: Option<&'a Patterns>,
+    /// Gives what is known of an image by its expanded name. Without it, variables that an image may set are not
+    /// reported as undefined.
+    pub base_image: &'a dyn Fn(&str) -> Option<BaseImage>,
+    /// Says whether a text can be the name of an image.
+    pub is_image_name: &'a dyn Fn(&str) -> bool,
+    /// Says whether a stage, by its index, is part of the build. What is in others is not looked at.
+    pub is_used: &'a dyn Fn(usize) -> bool,
+}
+
+/// Checks a file against all rules that the configuration wants, in the order of the file.
+pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
+    let mut report = Report {
+        config,
+        found: Vec::new(),
+    };
+    for warning in &input.file.warnings {
+        report.add(&[], warning.clone());
+    }
+    file::check(input, &mut report);
+    stage::check(input, &mut report);
+    let mut found = report.found;
+    found.sort_by_key(|d| d.span.start);
+    found
+}
+
+/// Findings, as far as they are wanted.
+struct Report<'c> {
+    config: &'c Config,
+    found: Vec<Diagnostic>,
+}
+
+impl Report<'_> {
+    /// Takes a finding about an instruction with these comments above it.
+    fn add(&mut self, comments: &[String], finding: Diagnostic) {
+        if self.config.with_comments(comments).wants(finding.code) {
+            self.found.push(finding);
+        }
+    }
+
+    fn warn(&mut self, comments: &[String], rule: &Rule, span: Span, message: String) {
+        self.add(comments, Diagnostic::warning(rule.name, span, message));
+    }
+}

@@ -1,0 +1,359 @@
+//! Rules about what is in a stage.
+
+use super::{BaseImage, Input, Report, Rule, rules};
+use crate::ast::{CommandLine, Copy, Instruction, InstructionKind as Kind, KeyValue, Run, Stage};
+use crate::expand::Names;
+use crate::remote::Origin;
+use crate::scope::{GlobalScope, StageScope};
+use crate::{Diagnostic, Span, nearest, ports};
+
+pub(super) fn check(input: &Input<'_>, report: &mut Report<'_>) {
+    let Ok(globals) = GlobalScope::new(input.file, input.settings) else {
+        return; // the build will say why
+    };
+    let mut done: Vec<State> = Vec::new();
+    for (index, stage) in input.file.stages.iter().enumerate() {
+        let mut state = begin(input, &globals, stage, index, &done);
+        if (input.is_used)(index) {
+            for instruction in &stage.instructions {
+                let mut cx = Context {
+                    input,
+                    report,
+                    comments: &instruction.comments,
+                    span: instruction.span,
+                };
+                cx.instruction(&mut state, instruction);
+            }
+        }
+        done.push(state);
+    }
+}
+
+/// What the lines of a stage so far have set.
+struct State {
+    scope: StageScope,
+    /// Whether all that the base sets is known.
+    known_base: bool,
+    has_shell: bool,
+    has_workdir: bool,
+    cmd: Option<Span>,
+    entrypoint: Option<Span>,
+    healthcheck: Option<Span>,
+}
+
+fn begin(
+    input: &Input<'_>,
+    globals: &GlobalScope,
+    stage: &Stage,
+    index: usize,
+    done: &[State],
+) -> State {
+    let base = globals
+        .expand(&stage.base)
+        .map(|b| b.text)
+        .unwrap_or_default();
+    let earlier = input.file.stages[..index].iter().rposition(|s| {
+        let name = s.name.as_deref();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(&base))
+    });
+    if let Some(parent) = earlier.and_then(|at| done.get(at)) {
+        return State {
+            scope: parent.scope.child(),
+            cmd: None,
+            entrypoint: None,
+            healthcheck: None,
+            ..*parent
+        };
+    }
+    let image = match base.as_str() {
+        "scratch" => Some(BaseImage::default()),
+        name => (input.base_image)(name),
+    };
+    let known_base = image.is_some();
+    let image = image.unwrap_or_default();
+    State {
+        scope: StageScope::new(globals, &image.environment),
+        known_base,
+        has_shell: image.has_shell,
+        has_workdir: false,
+        cmd: None,
+        entrypoint: None,
+        healthcheck: None,
+    }
+}
+
+struct Context<'c, 'r, 'i> {
+    input: &'c Input<'i>,
+    report: &'c mut Report<'r>,
+    comments: &'c [String],
+    span: Span,
+}
+
+impl Context<'_, '_, '_> {
+    fn warn(&mut self, rule: &Rule, message: String) {
+        self.report.warn(self.comments, rule, self.span, message);
+    }
+
+    fn instruction(&mut self, state: &mut State, instruction: &Instruction) {
+        let keyword = instruction.kind.keyword();
+        match &instruction.kind {
+            Kind::Arg(definitions) => {
+                for definition in definitions {
+                    self.secret(keyword, &definition.name);
+                    if let Ok(outcome) = state.scope.arg(definition) {
+                        self.undefined(state, &outcome.names);
+                    }
+                }
+            }
+            Kind::Env(pairs) | Kind::Label(pairs) => self.pairs(state, keyword, pairs),
+            Kind::Copy(copy) => self.copy(state, copy, false),
+            Kind::Add(copy) => self.copy(state, copy, true),
+            Kind::Run(run) => self.run(state, run),
+            Kind::Cmd(command) => {
+                self.json_form(state, keyword, command);
+                self.once(keyword, &mut state.cmd);
+            }
+            Kind::Entrypoint(command) => {
+                self.json_form(state, keyword, command);
+                self.once(keyword, &mut state.entrypoint);
+            }
+            Kind::Healthcheck(_) => self.once(keyword, &mut state.healthcheck),
+            Kind::Shell(_) => state.has_shell = true,
+            Kind::Expose(words) => self.expose(state, words),
+            Kind::Workdir(path) => self.workdir(state, path),
+            Kind::User(word) | Kind::StopSignal(word) => {
+                self.expand(state, word);
+            }
+            Kind::Volume(words) => {
+                for word in words {
+                    self.expand(state, word);
+                }
+            }
+            Kind::Maintainer(_) | Kind::Onbuild(_) => {}
+        }
+    }
+
+    /// Expands a word and reports what it uses without it being there.
+    fn expand(&mut self, state: &mut State, word: &str) -> Option<String> {
+        let expanded = state.scope.expand(word).ok()?;
+        self.undefined(state, &expanded.names);
+        Some(expanded.text)
+    }
+
+    fn undefined(&mut self, state: &State, names: &Names) {
+        if !state.known_base {
+            return;
+        }
+        for name in names.undefined.iter().filter(|n| !state.scope.has_arg(n)) {
+            let message = format!("`${name}` is not defined here");
+            let mut found = Diagnostic::warning(rules::UNDEFINED_VAR.name, self.span, message);
+            let meant = nearest(name, state.scope.names());
+            found
+                .hints
+                .extend(meant.map(|m| format!("did you mean `${m}`?")));
+            self.report.add(self.comments, found);
+        }
+    }
+
+    fn pairs(&mut self, state: &mut State, keyword: &str, pairs: &[KeyValue]) {
+        if pairs.iter().any(|p| p.legacy) {
+            let key = &pairs[0].key;
+            let message = format!("`{keyword} {key} …` is the old form of `{keyword} {key}=…`");
+            self.warn(&rules::LEGACY_KEY_VALUE_FORMAT, message);
+        }
+        let expanded = if keyword == "ENV" {
+            pairs.iter().for_each(|p| self.secret(keyword, &p.key));
+            // A name that this very line sets is not defined while it is read.
+            let before = state.scope.pairs(pairs);
+            drop(state.scope.env(pairs));
+            before
+        } else {
+            state.scope.pairs(pairs)
+        };
+        if let Ok((_, names)) = expanded {
+            self.undefined(state, &names);
+        }
+    }
+
+    fn secret(&mut self, keyword: &str, name: &str) {
+        if is_secret(name) {
+            let message = format!(
+                "{keyword} `{name}` looks like a secret, and everyone who has the image can read it"
+            );
+            let rule = rules::SECRETS_USED_IN_ARG_OR_ENV.name;
+            let found = Diagnostic::warning(rule, self.span, message);
+            let hint = "use `RUN --mount=type=secret,…`";
+            self.report.add(self.comments, found.with_hint(hint));
+        }
+    }
+
+    fn copy(&mut self, state: &mut State, copy: &Copy, add: bool) {
+        let flags = &copy.flags;
+        for word in [&flags.chown, &flags.chmod, &flags.checksum]
+            .into_iter()
+            .flatten()
+        {
+            self.expand(state, word);
+        }
+        let mut paths = Vec::new();
+        for path in copy.paths() {
+            paths.extend(self.expand(state, path));
+        }
+        let destination = self.expand(state, &copy.destination);
+        for heredoc in copy.heredocs().filter(|h| h.expand) {
+            if let Ok(expanded) = state.scope.expand_text(&heredoc.content()) {
+                self.undefined(state, &expanded.names);
+            }
+        }
+        for path in &paths {
+            self.source(copy, path, add);
+        }
+        let file = destination.is_some_and(|d| !d.ends_with(['/', '.']) && !d.is_empty());
+        if copy.sources.len() > 1 && file {
+            let destination = &copy.destination;
+            let message =
+                format!("several sources overwrite each other if `{destination}` is no directory");
+            self.warn(&rules::COPY_SEVERAL_TO_FILE, message);
+        }
+    }
+
+    fn source(&mut self, copy: &Copy, path: &str, add: bool) {
+        match Origin::of(path) {
+            Ok(Origin::Http | Origin::Git(_)) if add => {
+                let in_url = matches!(Origin::of(path), Ok(Origin::Git(g)) if g.checksum.is_some());
+                if copy.flags.checksum.is_none() && !in_url {
+                    let message = format!("nothing checks what `{path}` gives");
+                    self.warn(&rules::ADD_WITHOUT_CHECKSUM, message);
+                }
+            }
+            Ok(Origin::Context) if copy.flags.from.is_none() => self.ignored(path),
+            _ => {}
+        }
+    }
+
+    fn ignored(&mut self, path: &str) {
+        // With exceptions, what is excluded may still hold what is not.
+        let Some(ignore) = self.input.ignore.filter(|i| !i.has_exceptions()) else {
+            return;
+        };
+        let excluded = match crate::path::join("/", path).as_str() {
+            "/" => ignore.exclude_all(),
+            path => ignore.exclude(path),
+        };
+        if excluded {
+            let message = format!("the ignore file excludes `{path}`");
+            self.warn(&rules::COPY_IGNORED_FILE, message);
+        }
+    }
+
+    fn run(&mut self, state: &mut State, run: &Run) {
+        for mount in &run.flags.mounts {
+            let values = mount.fields.iter().filter(|(key, _)| *key != "from");
+            for value in values.filter_map(|(_, value)| value.as_deref()) {
+                self.expand(state, value);
+            }
+        }
+        if let CommandLine::Shell(text) = &run.command
+            && updates_alone(text)
+        {
+            let message = "package lists of another RUN may be old when they are used";
+            self.warn(&rules::APT_UPDATE_ALONE, message.to_owned());
+        }
+    }
+
+    fn json_form(&mut self, state: &State, keyword: &str, command: &CommandLine) {
+        if !command.is_exec() && !state.has_shell {
+            let message = format!("{keyword} in shell form keeps signals from the program");
+            self.warn(&rules::JSON_ARGS_RECOMMENDED, message);
+        }
+    }
+
+    /// Reports the earlier one of two: it has no effect.
+    fn once(&mut self, keyword: &str, slot: &mut Option<Span>) {
+        if let Some(earlier) = slot.replace(self.span) {
+            let message = format!("another {keyword} in this stage replaces this one");
+            let rule = rules::MULTIPLE_INSTRUCTIONS_DISALLOWED.name;
+            let found = Diagnostic::warning(rule, earlier, message);
+            self.report.add(
+                self.comments,
+                found.with_label(self.span, "the one that counts"),
+            );
+        }
+    }
+
+    fn expose(&mut self, state: &mut State, words: &[String]) {
+        let mut expanded = Vec::new();
+        for word in ports::in_order(words) {
+            match state.scope.expand_words(word) {
+                Ok(found) => expanded.extend(found.words),
+                Err(_) => return,
+            }
+        }
+        let Ok(found) = ports::parse(expanded.iter().map(String::as_str)) else {
+            return;
+        };
+        for word in found.upper_case {
+            let message = format!("the protocol of `{word}` is not in lower case");
+            self.warn(&rules::EXPOSE_PROTO_CASING, message);
+        }
+        for word in found.with_host {
+            let message =
+                format!("`{word}` names a host's address or port, which an image cannot have");
+            self.warn(&rules::EXPOSE_INVALID_FORMAT, message);
+        }
+    }
+
+    fn workdir(&mut self, state: &mut State, path: &str) {
+        let Some(path) = self.expand(state, path) else {
+            return;
+        };
+        if !state.has_workdir && !path.starts_with('/') {
+            let message = format!("`{path}` is relative to whatever the base image has");
+            self.warn(&rules::WORKDIR_RELATIVE_PATH, message);
+        }
+        state.has_workdir = true;
+    }
+}
+
+const SECRET_WORDS: [&str; 10] = [
+    "apikey",
+    "auth",
+    "credential",
+    "credentials",
+    "key",
+    "password",
+    "pword",
+    "passwd",
+    "secret",
+    "token",
+];
+
+/// Words that make a name harmless.
+const PUBLIC_WORDS: [&str; 3] = ["public", "file", "version"];
+
+/// Whether a name reads like that of a credential, going by its words.
+fn is_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let has = |words: &[&str]| lower.split('_').any(|word| words.contains(&word));
+    has(&SECRET_WORDS) && !has(&PUBLIC_WORDS)
+}
+
+/// Whether a command fetches package lists and installs nothing.
+fn updates_alone(text: &str) -> bool {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let apt = |word: &str| word == "apt-get" || word == "apt";
+    let runs = |what: &str| {
+        let mut after = words.iter().skip_while(|w| !apt(w));
+        after.any(|w| w.trim_end_matches(';') == what)
+    };
+    runs("update")
+        && ![
+            "install",
+            "upgrade",
+            "dist-upgrade",
+            "full-upgrade",
+            "build-dep",
+        ]
+        .into_iter()
+        .any(runs)
+}
