@@ -39,6 +39,12 @@ pub(crate) fn adopt(store: &Store, change: &Change<'_>, strays: Vec<Content>) ->
             Content::Container(id) => {
                 store.folder().set_aside(&store.folder().container(&id))?;
             }
+            // Unpacked again at need.
+            Content::Tree(id, flavour) => {
+                store
+                    .folder()
+                    .trash(&Content::Tree(id, flavour).path(store))?;
+            }
         }
     }
     let images = found_images(store, &blobs)?;

@@ -7,6 +7,7 @@ use oci::{DiffId, Digest};
 
 use crate::db::{Named as _, parsed};
 use crate::error::Result;
+use crate::folder::Flavour;
 use crate::store::Store;
 
 /// Content with a place in the folder and a row in the database.
@@ -15,6 +16,7 @@ pub(crate) enum Content {
     Layer(DiffId),
     Blob(Digest),
     Container(String),
+    Tree(DiffId, Flavour),
 }
 
 impl Content {
@@ -23,6 +25,7 @@ impl Content {
             Self::Layer(_) => "layer",
             Self::Blob(_) => "blob",
             Self::Container(_) => "container",
+            Self::Tree(..) => "tree",
         }
     }
 
@@ -31,6 +34,7 @@ impl Content {
             Self::Layer(id) => id.to_string(),
             Self::Blob(digest) => digest.to_string(),
             Self::Container(id) => id.clone(),
+            Self::Tree(id, flavour) => format!("{id}/{}", flavour.directory()),
         }
     }
 
@@ -39,6 +43,7 @@ impl Content {
             Self::Layer(id) => store.folder().layer(id),
             Self::Blob(digest) => store.folder().blob(digest),
             Self::Container(id) => store.folder().container(id),
+            Self::Tree(id, flavour) => store.folder().layer(id).join(flavour.directory()),
         }
     }
 
@@ -48,8 +53,29 @@ impl Content {
             Self::Layer(_) => "SELECT 1 FROM layer WHERE diff_id = ?1",
             Self::Blob(_) => "SELECT 1 FROM blob WHERE digest = ?1",
             Self::Container(_) => "SELECT 1 FROM container WHERE id = ?1",
+            Self::Tree(..) => "SELECT 1 FROM tree WHERE diff_id || '/' || flavour = ?1",
         };
         Ok(db.prepare_cached(sql)?.exists([self.id()])?)
+    }
+}
+
+/// What [`Content::id`] says of a tree.
+struct TreeId(DiffId, Flavour);
+
+impl std::str::FromStr for TreeId {
+    type Err = oci::DigestError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, oci::DigestError> {
+        let (id, flavour) = text.split_once('/').unwrap_or((text, ""));
+        let user = flavour == Flavour::User.directory();
+        Ok(Self(
+            id.parse()?,
+            if user {
+                Flavour::User
+            } else {
+                Flavour::Trusted
+            },
+        ))
     }
 }
 
@@ -133,6 +159,7 @@ fn read_pending(db: &Connection) -> Result<Vec<Content>> {
         Ok(match row.get_ref(0)?.as_str()? {
             "layer" => Content::Layer(parsed(row, 1)?),
             "blob" => Content::Blob(parsed(row, 1)?),
+            "tree" => parsed::<TreeId>(row, 1).map(|tree| Content::Tree(tree.0, tree.1))?,
             _ => Content::Container(row.get(1)?),
         })
     })?;

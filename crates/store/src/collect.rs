@@ -101,8 +101,8 @@ fn take_rows(
                 collected.blobs.push(*digest);
                 collected.bytes += size;
             }
-            // Containers go by their own verb only.
-            Content::Container(_) => continue,
+            // These go by their own verbs only.
+            Content::Container(_) | Content::Tree(..) => continue,
         }
         Change::announce(db, &content)?;
         gone.push(content);
@@ -143,7 +143,7 @@ fn is_needed(db: &Connection, content: &Content) -> Result<bool> {
                  OR EXISTS (SELECT 1 FROM compressed WHERE blob = ?1)
                  OR EXISTS (SELECT 1 FROM lease_item WHERE kind = 'blob' AND digest = ?1)"
         }
-        Content::Container(_) => return Ok(true),
+        Content::Container(_) | Content::Tree(..) => return Ok(true),
     };
     Ok(db
         .prepare_cached(sql)?

@@ -138,6 +138,7 @@ impl Lease {
                             text: id.clone(),
                             nearest: None,
                         },
+                        Content::Tree(id, _) => Error::MissingLayer(*id),
                     });
                 }
                 self.add(db, content)?;

@@ -127,11 +127,17 @@ impl Store {
     fn sync_database(&self) -> Result<()> {
         let path = self.folder().database();
         let db = self.connection();
-        // The log is synced, copied into the database, which is synced, and emptied. Readers may stop all but the first, which
-        // is what counts.
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(Error::from)
-            .named("sync the database", &path)
+        // The log is synced, copied into the database, which is synced; others may write meanwhile. Then the log is emptied,
+        // which locks writers out, but has nothing left to copy. Readers may stop the latter; the former is what counts.
+        for pragma in [
+            "PRAGMA wal_checkpoint(PASSIVE)",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ] {
+            db.query_row(pragma, [], |_| Ok(()))
+                .map_err(Error::from)
+                .named("sync the database", &path)?;
+        }
+        Ok(())
     }
 
     /// Content of this boot that is not known to be on the disk. What an earlier boot left is checked when it is used.
@@ -150,7 +156,7 @@ impl Store {
         let path = content.path(self);
         match content {
             Content::Blob(_) => sync_file(&path),
-            Content::Layer(_) | Content::Container(_) => {
+            Content::Layer(_) | Content::Container(_) | Content::Tree(..) => {
                 for name in fs::optional(fs::read_dir(&path))?.into_iter().flatten() {
                     let entry = name.context("list", &path)?;
                     if entry.file_type().context("stat", &path)?.is_file() {
@@ -203,7 +209,7 @@ pub(crate) fn mark(db: &Connection, content: &Content) -> Result<()> {
     let sql = match content {
         Content::Layer(_) => "UPDATE layer SET boot = NULL WHERE diff_id = ?1",
         Content::Blob(_) => "UPDATE blob SET boot = NULL WHERE digest = ?1",
-        Content::Container(_) => return Ok(()),
+        Content::Container(_) | Content::Tree(..) => return Ok(()),
     };
     db.prepare_cached(sql)?.execute([content.id()])?;
     Ok(())

@@ -11,7 +11,7 @@ use rusqlite::OptionalExtension as _;
 use sys::fs;
 use sys::root::Root;
 
-use crate::change::Content;
+use crate::change::{Change, Content};
 use crate::error::{Error, Result};
 use crate::folder::Flavour;
 use crate::layers::Layer;
@@ -32,31 +32,31 @@ impl Lease {
         fs::create_dir(&finished)?;
         unpack(layer, &finished, flavour)?;
         let store = self.store();
+        let content = Content::Tree(layer.diff_id, flavour);
         let change = store.change()?;
         if self.has_tree(layer, flavour)? {
             return Ok(place);
         }
-        if !store.read("find a layer", |db| {
-            Content::Layer(layer.diff_id).is_recorded(db)
-        })? {
-            return Err(Error::MissingLayer(layer.diff_id));
-        }
-        // Torn, or without a row because its maker was killed here.
+        change.transaction("announce an unpacked layer", |db| {
+            if !Content::Layer(layer.diff_id).is_recorded(db)? {
+                return Err(Error::MissingLayer(layer.diff_id));
+            }
+            // One that may be torn.
+            forget(db, &content)?;
+            Change::announce(db, &content)
+        })?;
         if store.folder().trash(&place)? {
             store.untidy();
         }
         fs::rename(&finished, &place)?;
         change.transaction("record an unpacked layer", |db| {
-            db.prepare_cached(
-                "INSERT INTO tree (diff_id, flavour, boot) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (diff_id, flavour) DO UPDATE SET boot = ?3",
-            )?
-            .execute((
-                layer.diff_id.to_string(),
-                flavour.directory(),
-                &store.inner.boot,
-            ))?;
-            Ok(())
+            db.prepare_cached("INSERT INTO tree (diff_id, flavour, boot) VALUES (?1, ?2, ?3)")?
+                .execute((
+                    layer.diff_id.to_string(),
+                    flavour.directory(),
+                    &store.inner.boot,
+                ))?;
+            Change::arrived(db, &content)
         })?;
         store.untidy();
         Ok(place)
@@ -77,6 +77,13 @@ impl Lease {
         let trusted = boot.is_some_and(|boot| boot.is_none_or(|boot| boot == store.inner.boot));
         Ok(trusted && fs::exists(&layer.dir.join(flavour.directory())))
     }
+}
+
+/// Takes the row of an unpacked layer.
+pub(crate) fn forget(db: &rusqlite::Connection, tree: &Content) -> Result<()> {
+    db.prepare_cached("DELETE FROM tree WHERE diff_id || '/' || flavour = ?1")?
+        .execute([tree.id()])?;
+    Ok(())
 }
 
 /// Unpacks the layer into an empty directory.

@@ -118,7 +118,7 @@ impl Store {
                 Content::Blob(_) => {
                     forget_blob(db, &id)?;
                 }
-                Content::Container(_) => {}
+                Content::Container(_) | Content::Tree(..) => {}
             }
             Change::announce(db, content)
         })?;

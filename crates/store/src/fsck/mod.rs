@@ -221,7 +221,7 @@ impl Store {
         let sql = match content {
             Content::Layer(_) => "SELECT DISTINCT image FROM image_layer WHERE diff_id = ?1",
             Content::Blob(_) => "SELECT DISTINCT image FROM image_blob WHERE blob = ?1",
-            Content::Container(_) => return Ok(Vec::new()),
+            Content::Container(_) | Content::Tree(..) => return Ok(Vec::new()),
         };
         let images = self.read("find the images", |db| db::digests(db, sql, [content.id()]))?;
         images.iter().map(|image| self.image_label(image)).collect()

@@ -5,7 +5,7 @@ use sys::fs;
 
 use super::{Finding, Remedy, checks};
 use crate::adopt::ADOPTED;
-use crate::change::Content;
+use crate::change::{Change, Content};
 use crate::collect;
 use crate::db;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::format::Format;
 use crate::layers;
 use crate::remove::{self, Removed};
 use crate::store::Store;
+use crate::trees;
 use crate::verify::{self, digest_of};
 
 impl Store {
@@ -127,16 +128,13 @@ impl Store {
     }
 
     fn drop_tree(&self, id: &DiffId, flavour: Flavour) -> Result<()> {
+        let tree = Content::Tree(*id, flavour);
         let change = self.change()?;
         change.transaction("drop an unpacked layer", |db| {
-            db.prepare_cached("DELETE FROM tree WHERE diff_id = ?1 AND flavour = ?2")?
-                .execute((id.to_string(), flavour.directory()))?;
-            Ok(())
+            trees::forget(db, &tree)?;
+            Change::announce(db, &tree)
         })?;
-        self.folder()
-            .trash(&self.folder().layer(id).join(flavour.directory()))?;
-        self.untidy();
-        Ok(())
+        collect::move_away(self, &change, &[tree])
     }
 
     fn drop_image(&self, digest: &Digest) -> Result<()> {

@@ -21,6 +21,9 @@ fn child_process() {
         return;
     };
     let role = std::env::var(ROLE).unwrap();
+    if role == "story" {
+        return story(Path::new(&root));
+    }
     let mut random = Random(std::env::var(SEED).unwrap().parse().unwrap());
     let end = Instant::now() + Duration::from_secs(SECONDS);
     while Instant::now() < end {
@@ -141,6 +144,13 @@ fn build(store: &Store, random: &mut Random) {
         std::io::read_to_string(view.open(&node).unwrap()).unwrap(),
         number
     );
+    if random.below(3) == 0 {
+        for layer in &built.layers {
+            let layer = store.find_layer(layer).unwrap().unwrap();
+            let tree = lease.tree(&layer, store::Flavour::User).unwrap();
+            assert!(tree.join("number").exists() || tree.join("shared").exists());
+        }
+    }
     if random.below(4) == 0 {
         let new = store::NewContainer {
             name: None,
@@ -159,6 +169,136 @@ fn build(store: &Store, random: &mut Random) {
             .any(|layer| store.find_layer(layer).unwrap().is_none());
         assert!(!gone || store.container(&container.id).is_err());
     }
+}
+
+/// Everything that changes a store, once.
+fn story(root: &Path) {
+    let store = Store::open(root, &OpenOptions::default()).unwrap();
+    let lease = store.lease("story").unwrap();
+    let built = image()
+        .file("a", "1")
+        .layer()
+        .file("b", "2")
+        .name("app")
+        .build_under(&lease)
+        .unwrap();
+    let record = Record {
+        key: "key".to_owned(),
+        definition: "step".to_owned(),
+        parts: Vec::new(),
+        output: serde_json::Value::Null,
+        layers: vec![built.layers[0]],
+        created: 0,
+        last_used: 0,
+    };
+    lease.put_record(&record).unwrap();
+    let layer = store.find_layer(&built.layers[0]).unwrap().unwrap();
+    lease.tree(&layer, store::Flavour::User).unwrap();
+    let new = store::NewContainer {
+        name: Some("box"),
+        image: Some(&built.digest),
+        image_name: "app",
+        layers: &built.layers,
+        spec: b"{}",
+        state: serde_json::Value::Null,
+    };
+    let container = lease.create_container(&new).unwrap();
+    drop(lease);
+    store.upkeep().unwrap();
+    let second = image().file("a", "3").name("app").build(&store).unwrap();
+    store.remove_container(&container.id).unwrap();
+    store.prune_images(false, |_| true).unwrap();
+    store
+        .prune_records(&RecordPolicy {
+            all: true,
+            ..RecordPolicy::default()
+        })
+        .unwrap();
+    store.remove_image(&second.id.to_string(), false).unwrap();
+    store.upkeep().unwrap();
+}
+
+/// Changes of files, SQLite's among them. strace kills before a call is made: the first n changes are done, and no more.
+const STEPS: &str = "mkdir,rename,unlink,unlinkat,rmdir,pwrite64,ftruncate";
+
+/// Runs the story under strace; with `step`, kills it before that one of its changes. True if it came to its end.
+fn tell(root: &Path, step: Option<usize>, log: &Path) -> bool {
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-qq", "-e"])
+        .arg(format!("trace={STEPS}"))
+        .arg("-o")
+        .arg(log);
+    if let Some(step) = step {
+        strace
+            .arg("-e")
+            .arg(format!("inject={STEPS}:signal=SIGKILL:when={step}"));
+    }
+    let output = strace
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "concurrency::child_process",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(ROOT, root)
+        .env(ROLE, "story")
+        .env(SEED, "1")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{step:?}: {stderr}");
+    output.status.success()
+}
+
+/// Kills at some 40 steps; at each if `BARQUE_TEST_ALL_STEPS` is set, which takes minutes.
+#[test]
+fn a_process_killed_before_any_of_its_steps_leaves_a_clean_store() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        testkit::skipped(&testkit::running_test(), "`strace` is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    assert!(tell(&dir.path().join("whole"), None, &log));
+    let steps = std::fs::read_to_string(&log).unwrap().lines().count();
+    assert!(steps > 100, "{steps} steps are too few to be true");
+    let stride = if std::env::var_os("BARQUE_TEST_ALL_STEPS").is_some() {
+        1
+    } else {
+        steps / 40
+    };
+    for step in (1..=steps).step_by(stride) {
+        let root = dir.path().join(format!("store-{step}"));
+        tell(&root, Some(step), &log);
+        let after = Store::open(&root, &OpenOptions::default())
+            .unwrap_or_else(|error| panic!("step {step}: {error:?}"));
+        let report = after
+            .fsck(&FsckOptions {
+                full: true,
+                repair: false,
+            })
+            .unwrap();
+        assert!(
+            report.findings.is_empty(),
+            "step {step}: {:#?}",
+            report.findings
+        );
+        after.upkeep().unwrap();
+        assert_eq!(litter(&root), [""; 0], "step {step}");
+        // And work goes on.
+        image().file("a", "1").name("app").build(&after).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
+
+/// What lies in `tmp/`.
+fn litter(root: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(root.join("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != "upkeep.lock").collect()
 }
 
 fn start(root: &Path, role: &str, seed: u64) -> Child {
@@ -258,12 +398,7 @@ fn a_process_killed_at_any_moment_leaves_a_clean_store() {
         let after = store.reopen();
         assert_whole(&after);
         after.upkeep().unwrap();
-        let litter: Vec<_> = std::fs::read_dir(store.root().join("tmp"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .filter(|name| name != "upkeep.lock")
-            .collect();
-        assert!(litter.is_empty(), "{litter:?}");
+        assert_eq!(litter(store.root()), [""; 0]);
     }
     assert!(kills >= 12, "only {kills} kills");
 }
