@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek as _, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ enum Source {
 #[derive(Debug)]
 struct Members {
     file: Arc<File>,
+    /// Where in the file the tar begins.
+    start: u64,
     names: BTreeMap<Vec<u8>, Member>,
 }
 
@@ -205,33 +208,38 @@ impl Source {
             path: input.map(Path::to_owned),
             source: Box::new(source),
         };
-        let Some(path) = input else {
-            let stdin = io::stdin().lock();
-            return Members::spool(Box::new(stdin), lease)
-                .map(Self::Tar)
-                .map_err(|error| error.named(failed));
+        let spool = |source: Box<dyn Read + '_>| {
+            let members = Members::spool(source, lease);
+            members.map(Self::Tar).map_err(|error| error.named(failed))
         };
-        let meta = fs::metadata(path)?;
-        if meta.is_dir() {
-            return Ok(Self::Folder(Root::open(path)?));
-        }
-        let file = fs::open(path)?;
+        let name = input.unwrap_or(Path::new("stdin"));
+        let mut file = match input {
+            Some(path) if fs::metadata(path)?.is_dir() => {
+                return Ok(Self::Folder(Root::open(path)?));
+            }
+            Some(path) => fs::open(path)?,
+            None => io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .context("open", name)?
+                .into(),
+        };
+        let meta = file.metadata().context("stat", name)?;
         if !meta.is_file() {
-            return Members::spool(Box::new(file), lease)
-                .map(Self::Tar)
-                .map_err(|error| error.named(failed));
+            return spool(Box::new(file));
         }
+        // Of a file on stdin, somebody may have read a part already.
+        let offset = file.stream_position().context("read", name)?;
+        let size = meta.len().saturating_sub(offset);
         let body = Body {
             file: Arc::new(file),
-            offset: 0,
-            size: meta.len(),
+            offset,
+            size,
             position: 0,
         };
-        match body.compression().context("read", path)? {
+        match body.compression().context("read", name)? {
             Compression::None => Members::in_place(body).map(Self::Tar).map_err(failed),
-            _ => Members::spool(Box::new(body), lease)
-                .map(Self::Tar)
-                .map_err(|error| error.named(failed)),
+            _ => spool(Box::new(body)),
         }
     }
 
@@ -304,6 +312,7 @@ impl Members {
         }
         Ok(Self {
             file: body.file,
+            start: body.offset,
             names,
         })
     }
@@ -346,6 +355,7 @@ impl Members {
         io::copy(&mut decoder.take(MAX_REST), &mut io::sink()).map_err(read)?;
         Ok(Self {
             file: Arc::new(file),
+            start: 0,
             names,
         })
     }
@@ -360,7 +370,7 @@ impl Members {
                 Some(Member::File { offset, size }) => {
                     return Ok(Some(Body {
                         file: Arc::clone(&self.file),
-                        offset: *offset,
+                        offset: self.start + *offset,
                         size: *size,
                         position: 0,
                     }));
