@@ -244,7 +244,7 @@ impl Run {
             let content = first.content().into_owned();
             if content.starts_with("#!") {
                 return Script::File {
-                    name: first.name.clone(),
+                    name: first.file_name(),
                     content,
                 };
             }
@@ -386,6 +386,14 @@ pub struct Heredoc {
 }
 
 impl Heredoc {
+    /// The delimiter as the name of a file: never a path, never `.` or `..`.
+    pub fn file_name(&self) -> String {
+        match self.name.trim_start_matches('/') {
+            "" | "." | ".." => "_".to_owned(),
+            name => name.replace('/', "_"),
+        }
+    }
+
     /// The body, without leading tabs where `<<-` asks for that.
     pub fn content(&self) -> std::borrow::Cow<'_, str> {
         if !self.strip_tabs {

@@ -182,6 +182,12 @@ fn copy(
                 sources,
                 destination,
             };
+            for heredoc in copy.heredocs() {
+                if heredoc.name.trim_start_matches('/') != heredoc.file_name() {
+                    let message = format!("`{}` is no name for a file", heredoc.name);
+                    cx.error("heredoc-name", rest.range(), InvalidValue::new(message));
+                }
+            }
             let words = copy.paths().chain(copy.flags.checksum.as_deref());
             let known_now = !words
                 .into_iter()

@@ -392,8 +392,11 @@ impl<'c> Context<'c, '_> {
     }
 
     fn error(&mut self, code: &'static str, range: Range<usize>, error: InvalidValue) {
-        let span = self.span(range);
-        self.errors.push(diagnostic(code, span, error));
+        // One line can hold any number of mistakes.
+        if self.errors.len() < MAX_ERRORS {
+            let span = self.span(range);
+            self.errors.push(diagnostic(code, span, error));
+        }
     }
 
     fn error_at_keyword(&mut self, code: &'static str, error: InvalidValue) {

@@ -210,3 +210,20 @@ fn only_run_copy_and_add_have_heredocs() {
     assert_eq!(file.stages[0].instructions.len(), 2);
     assert_eq!(text("a", &Empty).unwrap().text, "a");
 }
+
+#[test]
+fn delimiters_that_are_paths_name_no_files() {
+    for name in ["../x", "a/b", "..", "/../x"] {
+        assert_eq!(
+            code(&format!("COPY <<{name} /d\nx\n{name}")),
+            "heredoc-name",
+            "{name}"
+        );
+    }
+    let copy = copy("COPY <</x /d\na\n/x");
+    assert_eq!(copy.heredocs().next().unwrap().file_name(), "x");
+    let Script::File { name, .. } = run("RUN <<../x\n#!/bin/sh\n../x").script() else {
+        panic!()
+    };
+    assert_eq!(name, ".._x");
+}

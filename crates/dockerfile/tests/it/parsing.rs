@@ -400,3 +400,10 @@ fn parse_instruction_takes_exactly_one() {
         assert!(dockerfile::parse_instruction(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn errors_are_limited_in_number() {
+    let many = format!("FROM x\nCOPY {} a b\n", "--x ".repeat(10_000));
+    assert_eq!(errors(&many).len(), 50);
+    assert_eq!(errors(&"RUM x\n".repeat(10_000)).len(), 50);
+}
