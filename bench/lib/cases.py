@@ -88,7 +88,7 @@ class CopyOneChanged(CopyCached):
 
 
 class CopyBig(CopyCold):
-    name, title = "copy-big", "`COPY . .` of 32 files of 16 MB, nothing cached"
+    name, title, ratio = "copy-big", "`COPY . .` of 32 files of 16 MB, nothing cached", None
 
     def floor(self):
         return shell(f"cd {self.data.big} && tar -cf - . | openssl dgst -sha256")
@@ -132,7 +132,7 @@ class LoadGzip(ImportGzip):
 
 
 class ImportDebian(ImportPlain):
-    name, title = "import-debian", "import a Debian root filesystem, plain"
+    name, title, ratio = "import-debian", "import a Debian root filesystem, plain", None
 
     def floor(self):
         return ["openssl", "dgst", "-sha256", str(self.data.debian)]

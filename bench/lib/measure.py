@@ -52,19 +52,23 @@ def measure(case, floor, tools, rounds, rival_rounds):
     """
     series = {"floor": Series()} | {tool.name: Series() for tool in tools}
     for tool in tools:
-        case.prepare(tool)
+        try:
+            case.prepare(tool)
+        except Failed as error:
+            series[tool.name].error = str(error)
     for turn in range(rounds + 1):
-        for name, argv, env, before, limit in [
-            ("floor", floor, {}, case.before_floor, rounds),
-            *((tool.name, case.argv(tool), tool.env, lambda tool=tool: case.before(tool), rounds if tool.name == "barque" else rival_rounds)
-              for tool in tools),
-        ]:
+        for tool in [None, *tools]:
+            name = tool.name if tool else "floor"
             mine = series[name]
-            if mine.error or turn > limit:
+            if mine.error or turn > (rounds if name in ("floor", "barque") else rival_rounds):
                 continue
             try:
-                before()
-                seconds = timed(argv, env)
+                if tool:
+                    case.before(tool)
+                    seconds = timed(case.argv(tool), tool.env)
+                else:
+                    case.before_floor()
+                    seconds = timed(floor, {})
                 if turn > 0:
                     mine.seconds.append(seconds)
             except Failed as error:
@@ -72,8 +76,11 @@ def measure(case, floor, tools, rounds, rival_rounds):
     for tool in tools:
         mine = series[tool.name]
         # A Docker client's memory says nothing about its daemon.
-        if not mine.error and tool.name != "docker":
-            case.before(tool)
-            mine.memory = peak_memory(case.argv(tool), tool.env)
-        case.finish(tool)
+        try:
+            if not mine.error and tool.name != "docker":
+                case.before(tool)
+                mine.memory = peak_memory(case.argv(tool), tool.env)
+            case.finish(tool)
+        except Failed as error:
+            mine.error = str(error)
     return series

@@ -16,7 +16,9 @@ def seconds(value, per=1):
 
 
 def bar(case):
-    return f"{case.ratio:.1f} x floor" if case.ratio else f"{case.seconds * 1000:.0f} ms"
+    if case.ratio:
+        return f"{case.ratio:.1f} x floor"
+    return f"{case.seconds * 1000:.0f} ms" if case.seconds else "–"
 
 
 def verdict(case, series):
@@ -26,7 +28,7 @@ def verdict(case, series):
     if mine.median is None:
         return "failed", "no"
     ratio = mine.median / floor.median if floor.median else float("nan")
-    met = ratio <= case.ratio if case.ratio else mine.median / case.per <= case.seconds
+    met = (not case.ratio or ratio <= case.ratio) and (not case.seconds or mine.median / case.per <= case.seconds)
     if mine.memory and mine.memory > MEMORY_BAR:
         met = False
     return f"{ratio:.2f}", "yes" if met else "**no**"

@@ -12,11 +12,18 @@ class Barque:
 
     def __init__(self, program, work):
         self.program = str(program)
-        self.store = work / "barque"
-        self.env = {"BARQUE_ROOT": str(self.store)}
+        self.work = work
+        self.store = None
+        self.number = 0
+        self.env = {}
 
     def fresh(self):
-        shutil.rmtree(self.store, ignore_errors=True)
+        # Another folder each time: a command's detached sync may still look at the old one.
+        if self.store:
+            shutil.rmtree(self.store, ignore_errors=True)
+        self.number += 1
+        self.store = self.work / f"barque-{self.number}"
+        self.env["BARQUE_ROOT"] = str(self.store)
 
     def build(self, context, dockerfile, tag):
         return [self.program, "build", "--progress", "quiet", "-f", str(dockerfile), "-t", tag, str(context)]
