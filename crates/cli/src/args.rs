@@ -59,9 +59,17 @@ pub(crate) enum Command {
     Export(commands::export::Export),
     Save(commands::save::Save),
     Load(commands::load::Load),
+    Run(commands::run::Run),
+    Ps(commands::ps::Ps),
+    Logs(commands::logs::Logs),
+    Stop(commands::stop::Stop),
+    Kill(commands::kill::Kill),
+    Wait(commands::wait::Wait),
+    Rm(commands::rm::Rm),
     Info(commands::info::Info),
     Df(commands::df::Df),
     Prune(commands::prune::Prune),
+    Fsck(commands::fsck::Fsck),
 }
 
 /// How a listing is printed.

@@ -88,6 +88,12 @@ impl From<engine::containers::OptionError> for Failure {
     }
 }
 
+impl From<engine::containers::ContainerError> for Failure {
+    fn from(error: engine::containers::ContainerError) -> Self {
+        engine::Error::from(error).into()
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let silent = error.kind() == std::io::ErrorKind::BrokenPipe;

@@ -89,6 +89,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A container could not be dealt with.
+    #[error("{0}")]
+    Container(#[source] crate::containers::ContainerError),
+    /// A command that passes another program's exit code on failed itself.
+    #[error("{0}")]
+    Starting(#[source] Box<Error>),
     /// An option of a command cannot be understood.
     #[error("{0}")]
     Option(#[source] crate::containers::OptionError),
@@ -147,6 +153,12 @@ impl From<crate::containers::OptionError> for Error {
     }
 }
 
+impl From<crate::containers::ContainerError> for Error {
+    fn from(error: crate::containers::ContainerError) -> Self {
+        Self::Container(error)
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Store(error)
@@ -195,6 +207,8 @@ impl Error {
             Self::Change { .. } => {
                 "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
             }
+            Self::Container(error) => return error.hints(),
+            Self::Starting(error) => return error.hints(),
             Self::Build { source, .. } => return build_hints(source),
             Self::NoDockerfile(_) => "name it with `-f FILE`",
             Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
@@ -223,8 +237,19 @@ impl Error {
 
     /// The exit code of a command that ends with this error.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        1
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Starting(error) => match error.as_ref() {
+                Self::Container(error) => error.exit_code(),
+                _ => 125,
+            },
+            _ => 1,
+        }
+    }
+
+    /// An error of `run` or `exec`: its exit code says that it is ours and not the program's.
+    pub(crate) fn starting(self) -> Self {
+        Self::Starting(Box::new(self))
     }
 }
 

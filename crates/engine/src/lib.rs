@@ -63,6 +63,17 @@ pub fn child_main_if_asked() -> Option<u8> {
     store::upkeep_if_asked(&arguments).map(|done| u8::from(done.is_err()))
 }
 
+/// A time in seconds since 1970 as RFC 3339.
+pub(crate) fn time_text(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// Now, as RFC 3339.
+pub(crate) fn now_text() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
 /// True for the superuser.
 #[must_use]
 pub fn is_root() -> bool {

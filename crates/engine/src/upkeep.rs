@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use store::{RecordPolicy, Way};
+use store::{FsckOptions, RecordPolicy, Way};
 
+use crate::containers::State;
 use crate::{Engine, Error};
 
 /// What barque found on this host.
@@ -45,6 +46,31 @@ pub struct UsageRow {
     pub size: u64,
     /// Bytes that `prune` would free.
     pub reclaimable: u64,
+}
+
+/// What `fsck` found.
+#[derive(Debug, Clone)]
+pub struct FsckReport {
+    /// Nothing is wrong any more.
+    pub clean: bool,
+    /// What was wrong.
+    pub findings: Vec<FindingRow>,
+    /// Images that must be loaded or built again.
+    pub lost: Vec<String>,
+}
+
+/// One thing that was wrong.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FindingRow {
+    /// Which check found it.
+    pub check: String,
+    /// What it is about.
+    pub subject: String,
+    /// What is wrong.
+    pub problem: String,
+    /// It was made good or moved aside.
+    pub repaired: bool,
 }
 
 /// What `prune` is asked for.
@@ -159,6 +185,14 @@ impl Engine {
             .map(|seconds| store.now().saturating_sub_unsigned(seconds));
         let old = |made: i64| since.is_none_or(|since| made < since);
         let mut pruned = Pruned::default();
+        for container in store.containers()? {
+            let record = crate::containers::record_of(&container)?;
+            let state = crate::containers::state_of(&container, &record)?;
+            if !matches!(state, State::Running { .. }) && old(container.created) {
+                pruned.bytes += store.remove_container(&container.id)?.bytes;
+                pruned.containers.push(container.id);
+            }
+        }
         let removed = store.prune_images(request.all, |image| old(image.added))?;
         pruned.bytes += removed.bytes;
         pruned
@@ -182,6 +216,32 @@ impl Engine {
         }
         pruned.bytes += store.prune_unneeded()?.bytes;
         Ok(pruned)
+    }
+
+    /// Checks the whole store; `quick` looks at names and sizes only, `repair` moves damaged things aside.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read at all. What is damaged is no error: it is in the report.
+    pub fn fsck(&self, quick: bool, repair: bool) -> Result<FsckReport, Error> {
+        let report = self.store().fsck(&FsckOptions {
+            full: !quick,
+            repair,
+        })?;
+        Ok(FsckReport {
+            clean: report.is_clean(),
+            findings: report
+                .findings
+                .iter()
+                .map(|finding| FindingRow {
+                    check: finding.check.to_owned(),
+                    subject: finding.what.clone(),
+                    problem: finding.problem.clone(),
+                    repaired: finding.repaired,
+                })
+                .collect(),
+            lost: report.lost,
+        })
     }
 
     /// Starts what syncs new content to the disk and deletes what was taken away; with `wait`, does it now.

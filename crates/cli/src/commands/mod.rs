@@ -5,17 +5,25 @@ pub(crate) mod cat;
 pub(crate) mod df;
 pub(crate) mod diff;
 pub(crate) mod export;
+pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod kill;
 pub(crate) mod load;
+pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod prune;
+pub(crate) mod ps;
+pub(crate) mod rm;
 pub(crate) mod rmi;
+pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod stop;
 pub(crate) mod tag;
+pub(crate) mod wait;
 
 use std::cell::OnceCell;
 use std::io::IsTerminal;
@@ -140,6 +148,14 @@ fn command(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Build(args) => build::run(args, context),
         Command::Images(args) => images::run(&args, context),
+        Command::Fsck(args) => fsck::run(&args, context),
+        Command::Kill(args) => kill::run(&args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Ps(args) => ps::run(&args, context),
+        Command::Rm(args) => rm::run(&args, context),
+        Command::Run(args) => run::run(args, context),
+        Command::Stop(args) => stop::run(&args, context),
+        Command::Wait(args) => wait::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Rmi(args) => rmi::run(args, context),
         Command::History(args) => history::run(&args, context),

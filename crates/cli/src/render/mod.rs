@@ -68,3 +68,17 @@ pub(crate) fn printable(text: &str) -> String {
         })
         .collect()
 }
+
+/// What a container does, in Docker's words: `Up 2 minutes`, `Exited (0) 3 hours ago`.
+pub(crate) fn status(state: &engine::containers::State, now: jiff::Timestamp) -> String {
+    use engine::containers::State;
+    match state {
+        State::Created => "Created".to_owned(),
+        State::Running { since, .. } => match since.parse::<jiff::Timestamp>() {
+            Ok(since) => format!("Up {}", time::rough(now.duration_since(since))),
+            Err(_) => "Up".to_owned(),
+        },
+        State::Exited { code, at: Some(at) } => format!("Exited ({code}) {}", time::ago(at, now)),
+        State::Exited { code, at: None } => format!("Exited ({code})"),
+    }
+}

@@ -3,3 +3,4 @@
 mod build;
 mod environment;
 mod images;
+mod run;

@@ -1,0 +1,233 @@
+//! Containers.
+
+use crate::environment::{Environment, root_or_skip};
+
+#[test]
+fn priv_exit_codes_are_those_of_docker() {
+    if !root_or_skip("priv_exit_codes_are_those_of_docker") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    for (words, code) in [
+        (&["true"][..], 0),
+        (&["sh", "-c", "exit 7"], 7),
+        (&["nosuchprogram"], 127),
+        (&["/etc/passwd"], 126),
+        (&["sh", "-c", "sleep 9 & kill -9 $!; wait $!"], 137),
+    ] {
+        let answer = environment.barque(&[&["run", "--rm", "busybox"][..], words].concat());
+        assert_eq!(answer.code, code, "{words:?}: {}", answer.stderr);
+    }
+    assert_eq!(
+        environment
+            .barque(&["run", "--rm", "nosuchimage", "true"])
+            .code,
+        125
+    );
+    assert_eq!(
+        environment.barque(&["run", "--nosuchflag", "busybox"]).code,
+        125
+    );
+    assert_eq!(
+        environment.barque(&["ps", "-aq"]).ok(),
+        "",
+        "--rm leaves nothing"
+    );
+}
+
+#[test]
+fn priv_a_process_gets_what_was_asked_for() {
+    if !root_or_skip("priv_a_process_gets_what_was_asked_for") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let file = environment.write("vars", "# c\nA=file\nB=file\n");
+    let run = |words: &[&str]| {
+        environment
+            .barque(&[&["run", "--rm"][..], words].concat())
+            .ok()
+            .to_owned()
+    };
+    assert_eq!(
+        run(&[
+            "--env-file",
+            file.to_str().unwrap(),
+            "-e",
+            "B=flag",
+            "busybox",
+            "sh",
+            "-c",
+            "echo $A $B"
+        ]),
+        "file flag"
+    );
+    assert_eq!(run(&["-w", "/new/dir", "busybox", "pwd"]), "/new/dir");
+    assert_eq!(
+        run(&[
+            "-u",
+            "user",
+            "busybox",
+            "sh",
+            "-c",
+            "id -u; id -G; echo $HOME"
+        ]),
+        "1000\n1000 1001\n/home/user"
+    );
+    assert_eq!(run(&["-u", "1234", "busybox", "id", "-G"]), "0");
+    assert_eq!(run(&["-h", "boat", "busybox", "hostname"]), "boat");
+    assert_eq!(run(&["--entrypoint", "echo", "busybox", "x"]), "x");
+    assert_eq!(
+        run(&[
+            "--read-only",
+            "busybox",
+            "sh",
+            "-c",
+            "touch /x 2>/dev/null || echo refused"
+        ]),
+        "refused"
+    );
+    assert_eq!(
+        run(&[
+            "--tmpfs",
+            "/t:size=1m",
+            "busybox",
+            "sh",
+            "-c",
+            "df -k /t | tail -1 | awk '{print $2}'"
+        ]),
+        "1024"
+    );
+    assert_eq!(
+        run(&[
+            "busybox",
+            "sh",
+            "-c",
+            "cat /proc/1/status | grep CapBnd | cut -f2"
+        ]),
+        "00000000a80425fb"
+    );
+    assert_eq!(
+        run(&[
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "ls /sys/class/net"
+        ]),
+        "lo"
+    );
+    assert_eq!(
+        run(&[
+            "--init",
+            "busybox",
+            "sh",
+            "-c",
+            "[ $$ -ne 1 ] && echo child"
+        ]),
+        "child"
+    );
+    assert_eq!(
+        run(&[
+            "--ulimit",
+            "nofile=100:200",
+            "busybox",
+            "sh",
+            "-c",
+            "ulimit -Sn; ulimit -Hn"
+        ]),
+        "100\n200"
+    );
+}
+
+#[test]
+fn priv_binds_are_seen_and_missing_sources_told() {
+    if !root_or_skip("priv_binds_are_seen_and_missing_sources_told") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    environment.write("data/file", "hello");
+    let run = |words: &[&str]| environment.barque(&[&["run", "--rm"][..], words].concat());
+    assert_eq!(
+        run(&["-v", "./data:/d:ro", "busybox", "cat", "/d/file"]).ok(),
+        "hello"
+    );
+    assert_ne!(
+        run(&["-v", "./data:/d:ro", "busybox", "touch", "/d/x"]).code,
+        0
+    );
+    assert_eq!(
+        run(&["-v", "./data:/d", "busybox", "touch", "/d/x"]).code,
+        0
+    );
+    assert!(environment.path("data/x").exists());
+    let answer = run(&["--mount", "type=bind,src=./gone,dst=/d", "busybox", "true"]);
+    assert!(answer.fails(125).contains("gone"), "{}", answer.stderr);
+}
+
+#[test]
+fn priv_a_container_lives_is_followed_and_ends() {
+    if !root_or_skip("priv_a_container_lives_is_followed_and_ends") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let barque = |words: &[&str]| environment.barque(words);
+    let script = "trap 'exit 3' TERM; echo out; echo err >&2; echo data > /file; while :; do sleep 0.1; done";
+    let id = barque(&[
+        "run", "-d", "--name", "boat", "--label", "a=b", "busybox", "sh", "-c", script,
+    ])
+    .ok()
+    .to_owned();
+    assert_eq!(id.len(), 64, "{id}");
+    assert!(barque(&["ps"]).ok().contains("boat"));
+    assert_eq!(
+        barque(&["ps", "-q", "-f", "label=a=b", "--no-trunc"]).ok(),
+        id
+    );
+    assert!(
+        barque(&["run", "--name", "boat", "busybox", "true"])
+            .fails(125)
+            .contains("boat")
+    );
+    assert!(barque(&["rm", "boat"]).fails(1).contains("running"));
+    assert_eq!(barque(&["stop", "boat"]).ok(), "boat");
+    assert_eq!(barque(&["wait", "boat"]).ok(), "3");
+    let logs = barque(&["logs", "boat"]);
+    assert_eq!(
+        (logs.stdout.as_str(), logs.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+    assert!(barque(&["ps", "-a"]).ok().contains("Exited (3)"));
+    assert_eq!(barque(&["rm", "boat"]).ok(), "boat");
+    assert_eq!(barque(&["ps", "-aq"]).ok(), "");
+    assert_eq!(barque(&["fsck"]).code, 0);
+}
+
+#[test]
+fn priv_what_a_container_writes_never_reaches_the_image() {
+    if !root_or_skip("priv_what_a_container_writes_never_reaches_the_image") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    environment
+        .barque(&[
+            "run",
+            "--rm",
+            "busybox",
+            "sh",
+            "-c",
+            "echo bad > /etc/passwd; rm /etc/group",
+        ])
+        .ok();
+    assert!(
+        environment
+            .barque(&["run", "--rm", "busybox", "cat", "/etc/passwd", "/etc/group"])
+            .ok()
+            .contains("wheel")
+    );
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(
+        !mounts.contains(environment.path("").parent().unwrap().to_str().unwrap()),
+        "nothing stays mounted"
+    );
+}

@@ -1,0 +1,146 @@
+//! What is done to containers that exist: stop, kill, wait, remove, exec, logs.
+
+use std::time::Duration;
+
+use runtime::detached;
+use store::Container;
+
+use super::list::{record_of, state_of};
+use super::record::Record;
+use super::{ContainerError, LogsRequest, Sink, State, logs};
+use crate::{Engine, Error};
+
+/// A signal by name, with or without `SIG`, or by number.
+pub(super) fn signal(text: &str) -> Result<i32, ContainerError> {
+    dockerfile::signal::parse(text).map_err(|_| ContainerError::Signal(text.to_owned()))
+}
+
+impl Engine {
+    /// Sends the container its stop signal, or `other`, and kills it if it has not ended after `seconds`. One that does not
+    /// run is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, or `other` is no signal.
+    pub fn stop(&self, name: &str, other: Option<&str>, seconds: u32) -> Result<(), Error> {
+        let (container, record) = self.found(name)?;
+        let number = signal(other.unwrap_or(&record.stop_signal))?;
+        let Some(process) = detached::process(container.dir()).map_err(ContainerError::from)?
+        else {
+            return Ok(());
+        };
+        let send = |number| process.signal(number).map_err(ContainerError::Signalling);
+        send(number)?;
+        let patience = Duration::from_secs(seconds.into());
+        if !process
+            .wait_end(Some(patience))
+            .map_err(ContainerError::Signalling)?
+        {
+            send(9)?;
+        }
+        self.settled(&container)
+    }
+
+    /// Sends the container a signal.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, it does not run, or there is no such signal.
+    pub fn kill(&self, name: &str, number: &str) -> Result<(), Error> {
+        let number = signal(number)?;
+        let (container, _) = self.found(name)?;
+        let process = detached::process(container.dir())
+            .map_err(ContainerError::from)?
+            .ok_or_else(|| ContainerError::NotRunning(container.name.clone()))?;
+        process.signal(number).map_err(ContainerError::Signalling)?;
+        if number == 9 {
+            process.wait_end(None).map_err(ContainerError::Signalling)?;
+            self.settled(&container)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the container has ended; its exit code.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container.
+    pub fn wait(&self, name: &str) -> Result<u8, Error> {
+        let (container, record) = self.found(name)?;
+        self.settled(&container)?;
+        match state_of(&container, &record)? {
+            State::Exited { code, .. } => Ok(code),
+            State::Created | State::Running { .. } => Ok(0),
+        }
+    }
+
+    /// Removes a container with all that its processes wrote; `force` kills it first.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, or it runs.
+    pub fn remove_container(&self, name: &str, force: bool) -> Result<(), Error> {
+        let (container, record) = self.found(name)?;
+        if matches!(state_of(&container, &record)?, State::Running { .. }) {
+            if !force {
+                return Err(ContainerError::Running(container.name).into());
+            }
+            if let Some(process) =
+                detached::process(container.dir()).map_err(ContainerError::from)?
+            {
+                process.signal(9).map_err(ContainerError::Signalling)?;
+            }
+            self.settled(&container)?;
+        }
+        match self.store().remove_container(&container.id) {
+            // With `--rm` its supervisor is at it as well.
+            Err(store::Error::NoSuchContainer { .. }) if record.remove => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    /// Hands what the container printed to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, or its log cannot be read or passed on.
+    pub fn logs(&self, request: &LogsRequest, sink: &mut Sink<'_>) -> Result<(), Error> {
+        let (container, record) = self.found(&request.container)?;
+        let Some(file) = sys::fs::optional(sys::fs::open(&container.log()))? else {
+            return Ok(());
+        };
+        let ended = || {
+            Ok(!matches!(
+                state_of(&container, &record)?,
+                State::Running { .. }
+            ))
+        };
+        logs::show(file, request, &ended, sink)?;
+        Ok(())
+    }
+
+    fn found(&self, name: &str) -> Result<(Container, Record), Error> {
+        let container = self.store().container(name)?;
+        let record = record_of(&container)?;
+        Ok((container, record))
+    }
+
+    /// Waits until whoever watches the container has noted its end.
+    fn settled(&self, container: &Container) -> Result<(), Error> {
+        detached::wait(container.dir()).map_err(ContainerError::from)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in [("TERM", 15), ("SIGKILL", 9), ("sigint", 2), ("1", 1)] {
+            assert_eq!(super::signal(text).unwrap(), number);
+        }
+        for text in ["0", "65", "-1", "NOPE", ""] {
+            assert!(super::signal(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What the engine keeps about a container beside its layers, and how its state is told.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What is written once when a container is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The process and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Labels of the image and of the command line.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// What `stop` sends.
+    pub(crate) stop_signal: String,
+    /// It goes when it ends.
+    pub(crate) remove: bool,
+    /// How it ended, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<Ended>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// The exit code, 128 and the signal if one ended it.
+    pub(crate) code: u8,
+    /// When, RFC 3339.
+    pub(crate) at: String,
+    /// Why it never started, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+/// What a container does at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "Status", rename_all = "lowercase")]
+pub enum State {
+    /// It was made and has not been started, or its start did not get far.
+    Created,
+    /// Its process runs.
+    Running {
+        /// The process, as the host sees it.
+        #[serde(rename = "Pid")]
+        pid: u32,
+        /// Since when, RFC 3339.
+        #[serde(rename = "StartedAt")]
+        since: String,
+    },
+    /// Its process ended.
+    Exited {
+        /// The exit code, 128 and the signal if one ended it.
+        #[serde(rename = "ExitCode")]
+        code: u8,
+        /// When, RFC 3339; unknown if the machine or the supervisor died.
+        #[serde(rename = "FinishedAt")]
+        at: Option<String>,
+    },
+}
+
+impl State {
+    /// The word for it, as filters and listings use it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running { .. } => "running",
+            Self::Exited { .. } => "exited",
+        }
+    }
+}

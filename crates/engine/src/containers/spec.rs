@@ -1,0 +1,199 @@
+//! From an image's config and a request to what the runtime is given. Decides; does nothing.
+
+use std::path::{Component, Path, PathBuf};
+
+use layer::{FileType, Follow, View};
+use oci::ContainerConfig;
+
+use super::options::merge_env;
+use super::{ContainerError, RunRequest};
+
+/// Largest `/etc/passwd` or `/etc/group` that is read from an image, 4 MiB: a user is found in the first few lines, and an
+/// endless file must not fill the memory (CVE-2026-47262).
+const MAX_ACCOUNTS: u64 = 4 << 20;
+/// The path that is searched for programs where the image has none.
+pub(super) const DEFAULT_PATH: &str =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Program and arguments: the entrypoint, then the command; a given entrypoint drops the image's command.
+pub(super) fn arguments(
+    request: &RunRequest,
+    config: &ContainerConfig,
+) -> Result<Vec<String>, ContainerError> {
+    let entrypoint = match request.entrypoint.as_deref() {
+        Some("") => Vec::new(),
+        Some(program) => vec![program.to_owned()],
+        None => config.entrypoint.clone().unwrap_or_default(),
+    };
+    let command = if !request.command.is_empty() {
+        request.command.clone()
+    } else if request.entrypoint.is_some() {
+        Vec::new()
+    } else {
+        config.cmd.clone().unwrap_or_default()
+    };
+    let all = [entrypoint, command].concat();
+    if all.first().is_none_or(String::is_empty) {
+        return Err(ContainerError::NoCommand(request.image.clone()));
+    }
+    Ok(all)
+}
+
+/// The image's variables, then the request's; entries of the image without `=` are dropped, as they would stand for
+/// variables of the host (CVE-2026-57231).
+pub(super) fn environment(
+    request: &RunRequest,
+    config: &ContainerConfig,
+    hostname: &str,
+    home: &str,
+) -> Vec<String> {
+    let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if request.terminal {
+        env.push("TERM=xterm".to_owned());
+    }
+    merge_env(
+        &mut env,
+        config
+            .env
+            .iter()
+            .filter(|entry| entry.contains('='))
+            .cloned(),
+    );
+    merge_env(&mut env, request.env.iter().cloned());
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+/// Where the process starts: an absolute path without `..`.
+pub(super) fn workdir(
+    given: Option<&str>,
+    config: &ContainerConfig,
+) -> Result<PathBuf, ContainerError> {
+    let text = given.unwrap_or(&config.working_dir);
+    if text.is_empty() {
+        return Ok(PathBuf::from("/"));
+    }
+    if given.is_some() && !text.starts_with('/') {
+        return Err(ContainerError::RelativeWorkdir(text.to_owned()));
+    }
+    Ok(clean(Path::new(text)))
+}
+
+/// `path` made absolute, `.` and `..` taken out without looking at any file.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+/// A small regular file of the image, such as `/etc/passwd`; `None` if there is none of that kind.
+pub(super) fn accounts(view: &View, path: &str) -> Result<Option<Vec<u8>>, ContainerError> {
+    use std::io::Read;
+    let damaged = |source| ContainerError::ImageFile {
+        path: path.to_owned(),
+        source,
+    };
+    let Some(node) = view.lookup(path.as_bytes(), Follow::Yes).map_err(damaged)? else {
+        return Ok(None);
+    };
+    let stat = view.stat(&node).map_err(damaged)?;
+    if stat.kind != FileType::File {
+        return Ok(None);
+    }
+    if stat.size > MAX_ACCOUNTS {
+        return Err(ContainerError::ImageFileSize {
+            path: path.to_owned(),
+            size: stat.size,
+        });
+    }
+    let mut bytes = Vec::new();
+    let reader = view.open(&node).map_err(damaged)?;
+    reader
+        .take(MAX_ACCOUNTS)
+        .read_to_end(&mut bytes)
+        .map_err(|source| ContainerError::ImageFileRead {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ContainerConfig {
+        ContainerConfig {
+            entrypoint: Some(vec!["entry".to_owned()]),
+            cmd: Some(vec!["default".to_owned()]),
+            env: vec![
+                "A=image".to_owned(),
+                "B=image".to_owned(),
+                "SECRET".to_owned(),
+            ],
+            ..ContainerConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_given_entrypoint_drops_the_images_command() {
+        let with = |entrypoint: Option<&str>, command: &[&str]| {
+            let request = RunRequest {
+                entrypoint: entrypoint.map(str::to_owned),
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                ..RunRequest::default()
+            };
+            arguments(&request, &config())
+                .ok()
+                .map(|words| words.join(" "))
+        };
+        assert_eq!(with(None, &[]).as_deref(), Some("entry default"));
+        assert_eq!(with(None, &["x"]).as_deref(), Some("entry x"));
+        assert_eq!(with(Some("sh"), &[]).as_deref(), Some("sh"));
+        assert_eq!(with(Some("sh"), &["-c"]).as_deref(), Some("sh -c"));
+        assert_eq!(with(Some(""), &["x"]).as_deref(), Some("x"));
+        assert_eq!(with(Some(""), &[]), None);
+    }
+
+    #[test]
+    fn later_variables_win_and_nameless_ones_import_nothing() {
+        let request = RunRequest {
+            env: vec!["B=flag".to_owned()],
+            terminal: true,
+            ..RunRequest::default()
+        };
+        assert_eq!(
+            environment(&request, &config(), "boat", "/root"),
+            [
+                DEFAULT_PATH,
+                "HOSTNAME=boat",
+                "TERM=xterm",
+                "A=image",
+                "B=flag",
+                "HOME=/root"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_working_directory_stays_below_the_root() {
+        assert_eq!(
+            workdir(Some("/a/../../b"), &config()).unwrap(),
+            Path::new("/b")
+        );
+        assert!(workdir(Some("a"), &config()).is_err());
+        let relative = ContainerConfig {
+            working_dir: "app".to_owned(),
+            ..config()
+        };
+        assert_eq!(workdir(None, &relative).unwrap(), Path::new("/app"));
+    }
+}
