@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Kill(commands::kill::Kill),
     Wait(commands::wait::Wait),
     Rm(commands::rm::Rm),
+    Commit(commands::commit::Commit),
     Info(commands::info::Info),
     Df(commands::df::Df),
     Prune(commands::prune::Prune),

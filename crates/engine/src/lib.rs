@@ -44,6 +44,18 @@ impl Engine {
         Self { store }
     }
 
+    /// Everything about a container, or about an image if there is no such container.
+    ///
+    /// # Errors
+    ///
+    /// There is neither.
+    pub fn inspect(&self, name: &str) -> Result<serde_json::Value, Error> {
+        match self.inspect_container(name) {
+            Err(Error::Store(store::Error::NoSuchContainer { .. })) => self.inspect_image(name),
+            other => other,
+        }
+    }
+
     /// The store.
     #[must_use]
     pub const fn store(&self) -> &Store {

@@ -7,13 +7,15 @@ use super::{Context, DONE, Outcome};
 use crate::args::Format;
 use crate::render;
 
-/// Show which paths differ between two images
+/// Show which paths differ between two images, or between a container and its image
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// An image
+    /// An image, or a container if it is the only name
+    #[arg(value_name = "IMAGE|CONTAINER")]
     from: String,
     /// The image to compare with
-    to: String,
+    #[arg(value_name = "IMAGE")]
+    to: Option<String>,
     /// How the list is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -21,7 +23,10 @@ pub(crate) struct Diff {
 
 pub(crate) fn run(args: &Diff, context: &Context) -> Outcome {
     let engine = context.engine()?;
-    let changes = engine.diff_images(&args.from, &args.to)?;
+    let changes = match &args.to {
+        Some(to) => engine.diff_images(&args.from, to)?,
+        None => engine.diff_container(&args.from)?,
+    };
     let mut text = String::new();
     for change in &changes {
         if args.format == Format::Json {

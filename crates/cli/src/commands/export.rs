@@ -8,11 +8,11 @@ use clap::Args;
 use super::{Context, DONE, Outcome};
 use crate::error::Failure;
 
-/// Write the root filesystem of an image as a tar
+/// Write the root filesystem of an image or a container as a tar
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The image
-    #[arg(value_name = "IMAGE")]
+    /// The image or container
+    #[arg(value_name = "IMAGE|CONTAINER")]
     name: String,
     /// Write to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Export, context: &Context) -> Outcome {
     refuse_terminal(args.output.is_none())?;
     context
         .engine()?
-        .export_image(&args.name, args.output.as_deref())?;
+        .export(&args.name, args.output.as_deref())?;
     DONE
 }
 

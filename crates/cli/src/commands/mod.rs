@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod cat;
+pub(crate) mod commit;
 pub(crate) mod df;
 pub(crate) mod diff;
 pub(crate) mod export;
@@ -156,6 +157,7 @@ fn command(command: Command, context: &Context) -> Outcome {
         Command::Run(args) => run::run(args, context),
         Command::Stop(args) => stop::run(&args, context),
         Command::Wait(args) => wait::run(&args, context),
+        Command::Commit(args) => commit::run(args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Rmi(args) => rmi::run(args, context),
         Command::History(args) => history::run(&args, context),

@@ -198,6 +198,21 @@ fn priv_a_container_lives_is_followed_and_ends() {
         ("out\n", "err\n")
     );
     assert!(barque(&["ps", "-a"]).ok().contains("Exited (3)"));
+    let image = barque(&["commit", "-c", "ENV X=committed", "boat", "saved:1"])
+        .ok()
+        .to_owned();
+    assert!(image.starts_with("sha256:"), "{image}");
+    assert_eq!(barque(&["cat", "saved:1:/file"]).ok(), "data");
+    assert_eq!(
+        barque(&["run", "--rm", "saved:1", "sh", "-c", "echo $X"]).ok(),
+        "committed"
+    );
+    let changed = barque(&["diff", "boat"]).ok().to_owned();
+    assert_eq!(changed, "A /file");
+    assert!(
+        barque(&["rmi", "busybox"]).stderr.contains("container")
+            || barque(&["images"]).ok().contains("saved")
+    );
     assert_eq!(barque(&["rm", "boat"]).ok(), "boat");
     assert_eq!(barque(&["ps", "-aq"]).ok(), "");
     assert_eq!(barque(&["fsck"]).code, 0);

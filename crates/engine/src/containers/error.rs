@@ -50,6 +50,14 @@ pub enum ContainerError {
     /// A signal cannot be sent.
     #[error("cannot send a signal to the container: {0}")]
     Signalling(#[source] std::io::Error),
+    /// What the container changed cannot be read.
+    #[error("cannot read what container `{name}` changed: {source}")]
+    Capture {
+        /// Which container.
+        name: String,
+        /// Why.
+        source: layer::CaptureError,
+    },
     /// Our standard input cannot be passed on.
     #[error("cannot pass standard input on: {0}")]
     Stdin(#[source] std::io::Error),

@@ -3,6 +3,7 @@
 //! A container is rows and a folder in the store: its layers, its upper directory, the [`Record`] of what was asked for. Who
 //! its process is and how it ended is told by the runtime; this module asks, and never keeps a process number of its own.
 
+mod commit;
 mod error;
 mod foreground;
 mod list;
@@ -14,6 +15,7 @@ mod request;
 mod run;
 mod spec;
 
+pub use commit::CommitRequest;
 pub use error::ContainerError;
 pub use list::{ContainerRow, PsRequest};
 pub(crate) use list::{record_of, state_of};

@@ -96,7 +96,7 @@ impl Engine {
 }
 
 /// `SOURCE_DATE_EPOCH` or now, as a config has it.
-fn time(epoch: Option<&str>) -> Result<String, Error> {
+pub(crate) fn time(epoch: Option<&str>) -> Result<String, Error> {
     let Some(text) = epoch else {
         return Ok(jiff::Timestamp::now().to_string());
     };

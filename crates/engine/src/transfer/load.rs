@@ -252,7 +252,7 @@ fn bring(
 }
 
 /// The manifest of an image that came without one, or was just made.
-pub(super) fn manifest(config: &[u8], layers: Vec<Descriptor>) -> Vec<u8> {
+pub(crate) fn manifest(config: &[u8], layers: Vec<Descriptor>) -> Vec<u8> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media_type::OCI_MANIFEST.to_owned()),

@@ -18,8 +18,11 @@ use std::path::PathBuf;
 
 use oci::{ImageId, Reference};
 
+pub(crate) use export::export_tree;
 pub use import::ImportRequest;
+pub(crate) use import::time;
 pub use load::LoadError;
+pub(crate) use load::manifest;
 pub use save::{ArchiveFormat, Compression, SaveRequest};
 
 /// What is to be loaded.
