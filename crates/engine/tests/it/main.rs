@@ -4,6 +4,7 @@
 
 mod archives;
 mod browse;
+mod crashes;
 mod hostile;
 mod images;
 mod peers;

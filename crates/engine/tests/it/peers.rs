@@ -290,3 +290,38 @@ fn priv_images_of_buildah_keep_their_digests() {
         );
     }
 }
+
+#[test]
+fn images_of_umoci_keep_their_digests() {
+    if !has("umoci", "images_of_umoci_keep_their_digests") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let context = dir.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("file"), b"content").unwrap();
+    let layout = dir.path().join("layout");
+    let image = format!("{}:made", layout.display());
+    let umoci = || Command::new("umoci");
+    run(umoci().args(["init", "--layout"]).arg(&layout));
+    run(umoci().args(["new", "--image", &image]));
+    run(umoci()
+        .args(["insert", "--rootless", "--image", &image])
+        .args([context.to_str().unwrap(), "/srv"]));
+    let store = testkit::store();
+    let loaded = load(&engine(&store), &layout).unwrap();
+    assert!(loaded[0].names.is_empty(), "a bare tag names no image");
+    let again = store.beside().join("again");
+    save(
+        &engine(&store),
+        &[&loaded[0].id.to_string()],
+        &again,
+        ArchiveFormat::OciDir,
+        Compression::None,
+    );
+    // umoci leaves the blobs of the steps in between.
+    let blobs = files(&layout.join("blobs"));
+    let kept = files(&again.join("blobs"));
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().all(|blob| blobs.contains(blob)));
+}
