@@ -15,13 +15,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use layer::compression::{Compression, Decoder, MAGIC};
+use layer::compression::{Compression, MAGIC};
 use layer::{Kind, path, tar};
 use oci::{Descriptor, Digest, Hasher, MAX_DOCUMENT_SIZE};
 use store::{Lease, Mismatch};
 use sys::fs::{self, Context as _};
 use sys::root::Root;
 
+use super::inflate::Inflate;
 use super::load::LoadError;
 use crate::Error;
 
@@ -324,7 +325,7 @@ impl Members {
         // Without a name it goes with this process, however that ends.
         fs::remove_file(&place).map_err(|error| SpoolError::Store(error.into()))?;
         let read = |error| SpoolError::Archive(LoadError::Tar(tar::Error::Read(error)));
-        let mut decoder = Decoder::new(source).map_err(read)?;
+        let mut decoder = Inflate::new(source).map_err(read)?;
         let mut names = BTreeMap::new();
         let mut failed = None;
         let tee = Tee {

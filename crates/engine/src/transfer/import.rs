@@ -3,11 +3,11 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use layer::compression::Decoder;
 use oci::{Descriptor, HistoryEntry, ImageConfig, ImageId, Platform, media_type};
 use store::NewImage;
 use sys::fs::{self, Context as _};
 
+use super::inflate::Inflate;
 use super::load;
 use crate::images::new_name;
 use crate::{Engine, Error, changes};
@@ -113,10 +113,10 @@ pub(crate) fn time(epoch: Option<&str>) -> Result<String, Error> {
 }
 
 /// The decompressed bytes of a file or of stdin.
-fn open(path: Option<&Path>) -> Result<Decoder<Box<dyn Read>>, Error> {
+fn open(path: Option<&Path>) -> Result<Inflate<Box<dyn Read>>, Error> {
     let (source, name): (Box<dyn Read>, &Path) = match path {
         Some(path) => (Box::new(fs::open(path)?), path),
         None => (Box::new(io::stdin()), Path::new("stdin")),
     };
-    Ok(Decoder::new(source).context("read", name)?)
+    Ok(Inflate::new(source).context("read", name)?)
 }

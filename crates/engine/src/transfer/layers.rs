@@ -2,11 +2,12 @@
 
 use std::io::{self, Read};
 
-use layer::compression::{Compression, Decoder};
+use layer::compression::Compression;
 use oci::{Descriptor, DiffId, Hasher, media_type};
 use store::{Expected, Lease, Mismatch};
 
 use super::archive::Body;
+use super::inflate::Inflate;
 use crate::Error;
 
 /// What an archive says about a layer.
@@ -53,7 +54,7 @@ pub(super) fn bring(lease: &Lease, body: Body, promise: &Promise<'_>) -> Result<
             Compression::None => write_layer(lease, body, &promise.diff_id)?,
             _ => write_layer(
                 lease,
-                Decoder::new(body).map_err(read_error)?,
+                Inflate::new(body).map_err(read_error)?,
                 &promise.diff_id,
             )?,
         };
@@ -66,7 +67,7 @@ pub(super) fn bring(lease: &Lease, body: Body, promise: &Promise<'_>) -> Result<
         failed: None,
     };
     // The decoder reads to the end: bytes behind the compressed stream are an error.
-    let written = Decoder::new(&mut tee)
+    let written = Inflate::new(&mut tee)
         .map_err(read_error)
         .and_then(|decoder| write_layer(lease, decoder, &promise.diff_id));
     if let Some(error) = tee.failed.take() {

@@ -7,6 +7,7 @@ mod archive;
 mod documents;
 mod export;
 mod import;
+mod inflate;
 mod layers;
 mod load;
 mod output;
