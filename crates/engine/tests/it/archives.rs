@@ -456,3 +456,59 @@ fn an_index_gives_the_image_for_the_platform() {
     let image = other.store().resolve("localhost/multi:1").unwrap();
     assert_eq!(image.platform.to_string(), "linux/arm/v7");
 }
+
+const STDIN_ROOT: &str = "BARQUE_TEST_STDIN_ROOT";
+
+/// The process that loads its stdin; does nothing unless the variable names a store.
+#[test]
+fn child_loads_stdin() {
+    let Ok(root) = std::env::var(STDIN_ROOT) else {
+        return;
+    };
+    let engine = engine::Engine::open(std::path::Path::new(&root)).unwrap();
+    engine
+        .load(&engine::transfer::LoadRequest::default())
+        .unwrap();
+}
+
+#[test]
+fn an_archive_comes_by_stdin_as_a_file_and_through_a_pipe() {
+    let store = testkit::store();
+    let image = two_layers().name("app:1").build(&store).unwrap();
+    let path = store.beside().join("app.tar");
+    let (docker, none) = (ArchiveFormat::DockerArchive, Compression::None);
+    save(&engine(&store), &["app:1"], &path, docker, none);
+    let child = |root: &std::path::Path, stdin: std::process::Stdio| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "archives::child_loads_stdin"]);
+        run(command.env(STDIN_ROOT, root).stdin(stdin));
+    };
+    let other = testkit::store();
+    child(
+        other.store().root(),
+        std::fs::File::open(&path).unwrap().into(),
+    );
+    assert_eq!(other.store().resolve("app:1").unwrap().id, image.id);
+    for tool in ["cat", "gzip", "zstd"] {
+        let other = testkit::store();
+        let mut command = Command::new(tool);
+        if tool != "cat" {
+            command.arg("-c");
+        }
+        let mut feeder = command
+            .arg(&path)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child(other.store().root(), feeder.stdout.take().unwrap().into());
+        assert!(
+            feeder.wait().unwrap().success(),
+            "its writer is not cut off"
+        );
+        assert_eq!(
+            other.store().resolve("app:1").unwrap().id,
+            image.id,
+            "{tool}"
+        );
+    }
+}
