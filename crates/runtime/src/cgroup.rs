@@ -12,6 +12,8 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use sys::fs::Context as _;
+
 use crate::error::{Error, Result};
 use crate::spec::Limits;
 
@@ -40,7 +42,7 @@ struct Value {
 /// The groups of one container; dropping it removes them.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    made: Vec<PathBuf>,
+    pub(crate) made: Vec<PathBuf>,
     /// Files through which a process joins by writing `0`.
     pub(crate) join: Vec<OwnedFd>,
 }
@@ -278,19 +280,46 @@ pub(crate) fn join(groups: &[OwnedFd]) -> io::Result<()> {
         .try_for_each(|group| File::from(group.try_clone()?).write_all(b"0"))
 }
 
-impl Drop for Groups {
-    fn drop(&mut self) {
-        for path in &self.made {
-            // The last process may still be on its way out.
-            for _ in 0..50 {
-                match sys::fs::remove_dir(path) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(std::time::Duration::from_millis(2));
-                    }
-                    _ => break,
+/// Files through which a process joins the groups that we made for the container of `pid`.
+pub(crate) fn of_process(pid: i32) -> Result<Vec<OwnedFd>> {
+    let mountinfo = sys::fs::read_to_string(Path::new("/proc/self/mountinfo"))?;
+    let own = sys::fs::read_to_string(&PathBuf::from(format!("/proc/{pid}/cgroup")))?;
+    let mut files = Vec::new();
+    for hierarchy in hierarchies(&mountinfo, &own) {
+        let ours = hierarchy
+            .own
+            .parent()
+            .and_then(Path::file_name)
+            .is_some_and(|name| name == "barque");
+        if ours {
+            let path = hierarchy.own.join("cgroup.procs");
+            let file = File::options()
+                .write(true)
+                .open(&path)
+                .context("open", &path)?;
+            files.push(file.into());
+        }
+    }
+    Ok(files)
+}
+
+/// Removes groups; the last process may still be on its way out.
+pub(crate) fn remove(groups: &[PathBuf]) {
+    for path in groups {
+        for _ in 0..50 {
+            match sys::fs::remove_dir(path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
                 }
+                _ => break,
             }
         }
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        remove(&self.made);
     }
 }
 

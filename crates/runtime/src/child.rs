@@ -1,8 +1,9 @@
 //! The process that makes a container: our own program, started again with one thread and nothing else going on.
 //!
 //! It hears the [`Spec`] over its standard input (a socket), makes the tree ([`crate::stage`]), lets `libcontainer` make the
-//! container, and then only watches: when the program ends it reports how; when the parent is gone it kills the program.
+//! container, and then only watches it ([`crate::watch`]).
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -12,16 +13,17 @@ use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
-use rustix::event::{PollFd, PollFlags};
 use sys::process::Handle;
 use sys::socket::Connection;
 
+use crate::door::Door;
 use crate::error::{Failure, chain};
-use crate::message::{Exit, Order, Report, receive, send};
+use crate::message::{Report, Start, receive, send};
 use crate::restrict::{Final, First, Parts};
 use crate::spec::Spec;
 use crate::stage;
 use crate::stub::Stubs;
+use crate::watch::Watcher;
 
 /// The name under which our program is started to be this process.
 pub(crate) const NAME: &str = "barque-container";
@@ -37,8 +39,9 @@ pub(crate) fn main() -> u8 {
     };
     let parent = Connection::from_fd(socket);
     let mut stubs = Stubs::default();
-    match conversation(&parent, &mut stubs) {
-        Ok(()) => 0,
+    match make(&parent, &mut stubs) {
+        Ok(None) => 0,
+        Ok(Some(watcher)) => watcher.watch(stubs),
         Err(failure) => {
             send(&parent, &Report::Failed(failure, stubs), &[]).ok();
             125
@@ -46,83 +49,55 @@ pub(crate) fn main() -> u8 {
     }
 }
 
-fn conversation(parent: &Connection, stubs: &mut Stubs) -> Result<(), Failure> {
-    let failed = |doing: &str| {
-        let doing = doing.to_owned();
-        move |error: std::io::Error| Failure::Setup(format!("cannot {doing}: {error}"))
-    };
-    sys::process::die_with_parent().map_err(failed("be tied to the parent"))?;
+pub(crate) fn failed(doing: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Setup(format!("cannot {doing}: {error}"))
+}
+
+/// Makes the container and starts its program; `None` if the parent has gone without an order.
+fn make(parent: &Connection, stubs: &mut Stubs) -> Result<Option<Watcher>, Failure> {
     rustix::process::setsid().ok();
-    let Some((Order::Start { spec, stdin }, mut files)) =
-        receive(parent).map_err(failed("hear the parent"))?
-    else {
-        return Ok(());
+    rustix::thread::set_name(c"barque-watcher").ok();
+    let Some((order, files)) = receive::<Start>(parent).map_err(failed("hear the parent"))? else {
+        return Ok(None);
     };
-    let stdin = if stdin && !files.is_empty() {
-        files.remove(0)
-    } else {
-        null()?
-    };
+    let mut files = files.into_iter();
+    let stdin = if order.stdin { files.next() } else { None };
+    let stdin = stdin.map_or_else(null, Ok)?;
     rustix::stdio::dup2_stdin(&stdin)
-        .map_err(|errno| Failure::Setup(format!("cannot set up standard input: {errno}")))?;
+        .map_err(|errno| failed("set up standard input")(errno.into()))?;
     drop(stdin);
-    let (running, terminal) = start(&spec, files, stubs)?;
-    // The parent's end is seen on the socket from now on, and the program killed, even one that gave up the rights by which
-    // it is tied to our own end.
-    rustix::process::set_parent_process_death_signal(None).ok();
+    let groups = files.by_ref().take(order.groups).collect();
+    let door = match files.next() {
+        Some(folder) if order.door => Some(Door::open(folder)?),
+        _ => None,
+    };
+    let (program, terminal) = start(&order.spec, groups, stubs)?;
     // From here on only the program holds its input and output.
     let null = null()?;
     rustix::stdio::dup2_stdin(&null).ok();
     rustix::stdio::dup2_stdout(&null).ok();
     rustix::stdio::dup2_stderr(&null).ok();
-    let report = Report::Started { pid: running.pid() };
-    let files: Vec<_> = [Some(running.as_fd()), terminal.as_ref().map(AsFd::as_fd)]
+    let files: Vec<_> = [Some(program.as_fd()), terminal.as_ref().map(AsFd::as_fd)]
         .into_iter()
         .flatten()
         .collect();
-    if send(parent, &report, &files).is_err() {
-        running.signal(SIGKILL).ok();
+    let told = send(parent, &Report::Started { pid: program.pid() }, &files);
+    let parent = parent
+        .try_clone()
+        .map_err(failed("keep the parent's connection"))?;
+    if told.is_err() {
+        program.signal(SIGKILL).ok();
     }
-    drop(terminal);
-    let ended = watch(parent, &running).map_err(failed("wait for the program"))?;
-    let report = Report::Ended {
-        ended,
-        stubs: std::mem::take(stubs),
-    };
-    send(parent, &report, &[]).map_err(failed("tell the parent"))
+    Ok(Some(Watcher::new(program, parent, door)))
 }
 
-const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+pub(crate) const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 
-fn null() -> Result<OwnedFd, Failure> {
+pub(crate) fn null() -> Result<OwnedFd, Failure> {
     Ok(sys::fs::open_or_create(Path::new("/dev/null"))?.into())
 }
 
-/// Waits for the end of the program; kills it when the parent is gone.
-fn watch(parent: &Connection, running: &Handle) -> std::io::Result<Exit> {
-    loop {
-        let mut fds = [
-            PollFd::new(running, PollFlags::IN),
-            PollFd::new(parent, PollFlags::IN),
-        ];
-        match rustix::event::poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        // The parent says nothing more; readable means that it is gone.
-        if !fds[1].revents().is_empty() {
-            running.signal(SIGKILL).ok();
-            return running
-                .reap(true)
-                .map(|ended| ended.map_or(Exit::Signal(9), Exit::from));
-        }
-        if let Some(ended) = running.reap(false)? {
-            return Ok(ended.into());
-        }
-    }
-}
-
-/// Makes the container and starts the program; gives a handle on it.
+/// Makes the container and starts the program; gives a handle on it, and the terminal if it has one.
 fn start(
     spec: &Spec,
     groups: Vec<OwnedFd>,
@@ -132,8 +107,7 @@ fn start(
     let stage = stage::enter(spec, stubs, needs_host_sys)?;
     let oci = crate::oci::convert(spec, &stage.places).map_err(|error| Failure::setup(&error))?;
     write_config(&oci, &stage.bundle.join("config.json"))?;
-    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| Failure::Setup(format!("cannot make a pipe: {errno}")))?;
+    let (told, tell) = pipe()?;
     let (controller, user) = stage
         .terminal
         .map(|pair| (pair.controller, pair.user))
@@ -142,8 +116,7 @@ fn start(
     let finish = Final::new(Parts {
         groups,
         terminal: user,
-        first: Some(first),
-        ..Parts::new(spec, tell)
+        ..Parts::of_first(spec, first, tell)
     });
     let of_libcontainer = |error: libcontainer::error::LibcontainerError| Failure::setup(&error);
     let mut container = ContainerBuilder::new("container".to_owned(), SyscallType::default())
@@ -158,8 +131,7 @@ fn start(
     let pid = container
         .pid()
         .ok_or_else(|| Failure::Setup("the container has no process".to_owned()))?;
-    let handle = Handle::open(pid.as_raw())
-        .map_err(|error| Failure::Setup(format!("cannot watch the program: {error}")))?;
+    let handle = Handle::open(pid.as_raw()).map_err(failed("watch the program"))?;
     let started = container.start().map_err(of_libcontainer);
     // Our copy of the writing end must go, or the pipe never closes.
     drop(container);
@@ -174,10 +146,15 @@ fn start(
     }
 }
 
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| failed("make a pipe")(errno.into()))
+}
+
 /// Waits until the program has begun (`None`) or has failed to.
-fn hear(told: OwnedFd) -> Option<Failure> {
+pub(crate) fn hear(told: OwnedFd) -> Option<Failure> {
     let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::fs::File::from(told), &mut text).ok();
+    io::Read::read_to_end(&mut std::fs::File::from(told), &mut text).ok();
     if text.is_empty() {
         return None;
     }

@@ -148,6 +148,15 @@ pub fn status(dir: &Path) -> Result<Option<Status>> {
     })
 }
 
+/// The spec that the container in a folder was last started with.
+///
+/// # Errors
+///
+/// Nothing was started in it, or the folder cannot be read.
+pub fn spec(dir: &Path) -> Result<Spec> {
+    record::spec(dir)
+}
+
 /// A handle on the first process of the container of a folder, if it runs; a signal sent through it reaches it or nobody.
 ///
 /// # Errors
@@ -242,7 +251,7 @@ impl Supervised {
             (None, None)
         };
         let output = Output::Callback;
-        let running = run::start_protected(&task.spec, Stdio { stdin, output })?;
+        let running = run::start_protected(&task.dir, &task.spec, Stdio { stdin, output })?;
         record.started(running.program())?;
         Ok(Self {
             running,

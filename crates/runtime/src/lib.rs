@@ -20,9 +20,11 @@ mod cgroup;
 mod child;
 pub mod detached;
 mod device;
+pub mod door;
 mod error;
 pub mod etc;
 mod init;
+mod join;
 pub mod log;
 mod message;
 mod oci;
@@ -34,11 +36,13 @@ mod spec;
 mod stage;
 mod stub;
 pub mod user;
+mod watch;
 
 pub use error::{Error, Result};
+pub use join::join;
 pub use message::Exit;
-pub use run::{Output, Running, Stdio, Stream, run, start};
-pub use spec::{Device, Limits, Mount, MountSource, Network, Rlimit, Spec, User};
+pub use run::{Output, Running, Stdio, Stream, run, start, start_in};
+pub use spec::{Device, Joining, Limits, Mount, MountSource, Network, Rlimit, Spec, User};
 pub use sys::root_plan::{Lower, RootPlan, Upper};
 pub use sys::terminal::Size;
 

@@ -8,19 +8,23 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use sys::socket::Connection;
 
 use crate::error::Failure;
-use crate::spec::Spec;
+use crate::spec::{Joining, Spec};
 use crate::stub::Stubs;
 
-/// From the parent.
+/// From the parent to the process that makes the container.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Order {
-    /// Make this container. Comes with its standard input, if `stdin` says so, and then with the files through which it
-    /// joins its control groups.
-    Start { spec: Box<Spec>, stdin: bool },
+#[serde(deny_unknown_fields)]
+pub(crate) struct Start {
+    pub(crate) spec: Box<Spec>,
+    /// The first file that comes along is the container's standard input.
+    pub(crate) stdin: bool,
+    /// So many files follow through which it joins its control groups.
+    pub(crate) groups: usize,
+    /// The last file is the container's folder, where its door is.
+    pub(crate) door: bool,
 }
 
-/// To the parent.
+/// To the parent, and to whoever has a program started in a running container.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
@@ -37,6 +41,24 @@ pub(crate) enum Report {
         /// What was made in the upper directory only to mount on.
         stubs: Stubs,
     },
+}
+
+/// To the process that watches a container, from anybody who may.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Send this signal to the program.
+    Signal(i32),
+    /// Start another program in it. Comes with its standard input, output and error, and files to join control groups.
+    Join(Box<Joining>),
+}
+
+/// The answer to [`Request::Signal`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Done,
+    Refused(String),
 }
 
 /// How a container's program ended.

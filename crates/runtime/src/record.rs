@@ -248,7 +248,6 @@ fn held(dir: &Path) -> Result<bool> {
     })
 }
 
-#[expect(dead_code, reason = "for `exec`, which comes next")]
 /// The spec that the container in a folder was started with.
 pub(crate) fn spec(dir: &Path) -> Result<Spec> {
     let path = dir.join(SPEC);

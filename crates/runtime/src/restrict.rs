@@ -17,7 +17,7 @@ use sys::mount::{self, Attributes};
 use crate::capability::Capability;
 use crate::error::Failure;
 use crate::seccomp::Filter;
-use crate::spec::{Network, Rlimit, Spec, User};
+use crate::spec::{Joining, Network, Rlimit, Spec, User};
 
 /// Everything that is needed at the very end. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,8 +66,8 @@ impl First {
 }
 
 impl Parts {
-    /// What a spec says; files, terminal and the first process's part are to be filled in.
-    pub(crate) fn new(spec: &Spec, tell: OwnedFd) -> Self {
+    /// What a spec says of the first process; files and terminal are to be filled in.
+    pub(crate) fn of_first(spec: &Spec, first: First, tell: OwnedFd) -> Self {
         Self {
             args: spec.args.clone(),
             env: spec.env.clone(),
@@ -81,6 +81,26 @@ impl Parts {
             terminal: None,
             become_user: None,
             init: spec.init,
+            first: Some(first),
+            tell,
+        }
+    }
+
+    /// As [`Parts::of_first`], for a process that joins a running container.
+    pub(crate) fn of_joining(spec: &Joining, tell: OwnedFd) -> Self {
+        Self {
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            cwd: spec.cwd.clone(),
+            uid: spec.user.uid,
+            capabilities: Capability::mask(&spec.capabilities),
+            filter: spec.seccomp.clone(),
+            no_new_privileges: spec.no_new_privileges,
+            rlimits: spec.rlimits.clone(),
+            groups: Vec::new(),
+            terminal: None,
+            become_user: Some(spec.user.clone()),
+            init: false,
             first: None,
             tell,
         }
@@ -139,6 +159,9 @@ impl Final {
             set_rlimit(limit)?;
         }
         if let Some(User { uid, gid, groups }) = &parts.become_user {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+            rustix::process::chdir(&parts.cwd)
+                .map_err(|errno| failed("enter the working directory")(errno.into()))?;
             sys::process::become_user(*uid, *gid, groups).map_err(failed("become the user"))?;
         }
         self.give_up()

@@ -1,8 +1,8 @@
-//! The parent's side of a container in the foreground.
+//! The client's side of a container: starting it, and waiting for its end in the foreground.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::process::{Child, Command, Stdio as ProcessStdio};
 
@@ -16,8 +16,8 @@ use sys::socket::Connection;
 use crate::cgroup::Groups;
 use crate::child;
 use crate::error::{Error, Result};
-use crate::message::{Exit, Order, Report, receive, send};
-use crate::spec::Spec;
+use crate::message::{Exit, Report, Start, receive, send};
+use crate::spec::{Rlimit, Spec};
 use crate::stub::Stubs;
 
 /// Where the program's input comes from and its output goes.
@@ -47,7 +47,7 @@ pub enum Output {
 }
 
 /// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
@@ -56,20 +56,82 @@ pub enum Stream {
     Stderr,
 }
 
+/// The ends of input and output: the program's and ours.
+pub(crate) struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    from_stdout: Option<File>,
+    from_stderr: Option<File>,
+}
+
+impl Ends {
+    pub(crate) fn open(stdio: Stdio) -> Result<Self> {
+        let (stdout, stderr, from_stdout, from_stderr) = match stdio.output {
+            Output::Files { stdout, stderr } => (stdout, stderr, None, None),
+            Output::Inherit => {
+                let own = |fd: BorrowedFd<'_>| {
+                    fd.try_clone_to_owned()
+                        .map_err(Error::start("use our own output"))
+                };
+                (
+                    own(io::stdout().as_fd())?,
+                    own(io::stderr().as_fd())?,
+                    None,
+                    None,
+                )
+            }
+            Output::Callback => {
+                let (out, to_out) = io::pipe().map_err(Error::start("make a pipe"))?;
+                let (err, to_err) = io::pipe().map_err(Error::start("make a pipe"))?;
+                let file = |pipe: io::PipeReader| Some(File::from(OwnedFd::from(pipe)));
+                (to_out.into(), to_err.into(), file(out), file(err))
+            }
+        };
+        Ok(Self {
+            stdin: stdio.stdin,
+            stdout,
+            stderr,
+            from_stdout,
+            from_stderr,
+        })
+    }
+
+    /// Standard input, output and error, to be sent along.
+    pub(crate) fn theirs(&mut self) -> Result<Vec<BorrowedFd<'_>>> {
+        if self.stdin.is_none() {
+            self.stdin = Some(sys::fs::open(Path::new("/dev/null"))?.into());
+        }
+        let stdin = self.stdin.as_ref().map(AsFd::as_fd);
+        Ok(stdin
+            .into_iter()
+            .chain([self.stdout.as_fd(), self.stderr.as_fd()])
+            .collect())
+    }
+
+    /// Lets go of the program's ends and gives ours.
+    pub(crate) fn ours(self) -> (Option<File>, Option<File>) {
+        (self.from_stdout, self.from_stderr)
+    }
+}
+
 /// A container whose program has begun.
 ///
-/// Dropping it kills the program, and so does the end of this process, however it comes.
+/// Dropping it kills the program, and so does the end of this process, however it comes. (A program that joined a running
+/// container goes on in both cases.)
 #[derive(Debug)]
 #[must_use = "dropping it kills the container"]
 pub struct Running {
-    child: Child,
+    /// The watcher, if this process started it.
+    child: Option<Child>,
     connection: Connection,
     program: Handle,
     stdout: Option<File>,
     stderr: Option<File>,
-    root: RootPlan,
     terminal: Option<OwnedFd>,
-    /// Removed after the last process has gone, since fields are dropped in this order and after [`Drop`].
+    /// What is to be cleaned afterwards.
+    root: Option<RootPlan>,
+    /// Removed after the last process has gone, since fields are dropped after [`Drop`].
     _groups: Groups,
     done: bool,
 }
@@ -83,7 +145,7 @@ pub fn run(spec: &Spec, stdio: Stdio, output: &mut dyn FnMut(Stream, &[u8])) -> 
     start(spec, stdio)?.wait(output)
 }
 
-/// Starts a container; when it returns, the program has begun.
+/// Starts a container that nobody else will reach; when it returns, the program has begun.
 ///
 /// # Errors
 ///
@@ -91,87 +153,65 @@ pub fn run(spec: &Spec, stdio: Stdio, output: &mut dyn FnMut(Stream, &[u8])) -> 
 pub fn start(spec: &Spec, stdio: Stdio) -> Result<Running> {
     check(spec)?;
     let (command, program) = sys::process::command_of_self(child::NAME.as_ref())?;
-    start_by(command, Some(program), spec, stdio)
+    start_by(command, Some(program), None, spec, stdio)
 }
 
-/// As [`start`], in a process that was itself started by [`sys::process::command_of_self`].
-pub(crate) fn start_protected(spec: &Spec, stdio: Stdio) -> Result<Running> {
+/// As [`start`], with a folder in which the container has a door: others send it signals ([`crate::door::signal`]) and start
+/// programs in it ([`crate::join()`]) while it runs.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_in(folder: &Path, spec: &Spec, stdio: Stdio) -> Result<Running> {
+    check(spec)?;
+    let (command, program) = sys::process::command_of_self(child::NAME.as_ref())?;
+    start_by(command, Some(program), Some(folder), spec, stdio)
+}
+
+/// As [`start_in`], in a process that was itself started by [`sys::process::command_of_self`].
+pub(crate) fn start_protected(folder: &Path, spec: &Spec, stdio: Stdio) -> Result<Running> {
     check(spec)?;
     let command = sys::process::command_of_protected_self(child::NAME.as_ref());
-    start_by(command, None, spec, stdio)
+    start_by(command, None, Some(folder), spec, stdio)
 }
 
 fn start_by(
-    mut command: Command,
+    command: Command,
     program: Option<OwnedFd>,
+    folder: Option<&Path>,
     spec: &Spec,
     stdio: Stdio,
 ) -> Result<Running> {
-    let (ours, theirs) = Connection::pair().map_err(Error::start("make a socket"))?;
-    command
-        .env_clear()
-        .stdin(ProcessStdio::from(OwnedFd::from(theirs)));
-    let (mut stdout, mut stderr) = (None, None);
-    match stdio.output {
-        Output::Inherit => {}
-        Output::Files { stdout, stderr } => {
-            command.stdout(stdout).stderr(stderr);
-        }
-        Output::Callback => {
-            command
-                .stdout(pipe_to(&mut stdout)?)
-                .stderr(pipe_to(&mut stderr)?);
-        }
-    }
-    let child = command
-        .spawn()
-        .map_err(Error::start("start the process that makes the container"))?;
-    // Drops our copies of what the child has now: the pipes must end with it.
-    drop(command);
-    drop(program);
-    let stdin = stdio.stdin.as_ref().map(AsFd::as_fd);
     let groups = crate::cgroup::make(&spec.id, &spec.limits)?;
-    let files: Vec<_> = stdin
-        .into_iter()
-        .chain(groups.join.iter().map(AsFd::as_fd))
-        .collect();
-    let order = Order::Start {
+    let folder = folder.map(sys::fs::open).transpose()?;
+    let ends = Ends::open(stdio)?;
+    let starting = spawn(command, &ends)?;
+    drop(program);
+    let stdin = ends.stdin.as_ref().map(AsFd::as_fd);
+    let mut files: Vec<_> = stdin.into_iter().collect();
+    files.extend(groups.join.iter().map(AsFd::as_fd));
+    files.extend(folder.as_ref().map(AsFd::as_fd));
+    let order = Start {
         spec: Box::new(spec.clone()),
         stdin: stdin.is_some(),
+        groups: groups.join.len(),
+        door: folder.is_some(),
     };
-    let sent = send(&ours, &order, &files);
-    drop(stdio.stdin);
-    let starting = Starting {
-        child: Some(child),
-        connection: Some(ours),
-    };
-    // If it died, its report says more than a broken pipe.
+    let sent = send(starting.connection()?, &order, &files);
+    // The program's ends must be the program's alone, or they never close.
+    let (stdout, stderr) = ends.ours();
+    // If the child died, its report says more than a broken pipe.
     let report = receive::<Report>(starting.connection()?)
         .map_err(Error::start("hear from the container's maker"))?;
     match report {
-        Some((Report::Started { pid }, mut files)) => {
-            let pid = rustix::process::Pid::from_raw(pid).ok_or(Error::Lost)?;
-            if files.is_empty() {
-                return Err(Error::Lost);
-            }
-            let program = Handle::from_fd(files.remove(0), pid);
+        Some((Report::Started { pid }, files)) => {
             let (child, connection) = starting.take()?;
-            let terminal = if files.is_empty() {
-                None
-            } else {
-                Some(files.remove(0))
-            };
-            Ok(Running {
-                _groups: groups,
-                terminal,
-                child,
-                connection,
-                program,
-                stdout,
-                stderr,
-                root: spec.root.clone(),
-                done: false,
-            })
+            let mut running = Running::joined(pid, files, connection, stdout, stderr)?;
+            running.child = Some(child);
+            running.root = Some(spec.root.clone());
+            running._groups = groups;
+            running.done = false;
+            Ok(running)
         }
         Some((Report::Failed(failure, stubs), _)) => {
             starting.finish();
@@ -185,6 +225,29 @@ fn start_by(
     }
 }
 
+/// Starts the process that makes a container, with our end of the connection to it.
+fn spawn(mut command: Command, ends: &Ends) -> Result<Starting> {
+    let (ours, theirs) = Connection::pair().map_err(Error::start("make a socket"))?;
+    let copy = |fd: &OwnedFd| {
+        fd.try_clone()
+            .map(ProcessStdio::from)
+            .map_err(Error::start("duplicate a file"))
+    };
+    command
+        .env_clear()
+        .stdin(ProcessStdio::from(OwnedFd::from(theirs)));
+    command
+        .stdout(copy(&ends.stdout)?)
+        .stderr(copy(&ends.stderr)?);
+    let child = command
+        .spawn()
+        .map_err(Error::start("start the process that makes the container"))?;
+    Ok(Starting {
+        child: Some(child),
+        connection: Some(ours),
+    })
+}
+
 /// Leaves the place of changes as if nothing had ever been mounted on it.
 fn clean(root: &RootPlan, stubs: &Stubs) -> Result<()> {
     let tree = match (&root.upper, &root.lowers[..]) {
@@ -196,20 +259,21 @@ fn clean(root: &RootPlan, stubs: &Stubs) -> Result<()> {
     Ok(root.upper.as_ref().map_or(Ok(()), Upper::settle)?)
 }
 
-fn pipe_to(reader: &mut Option<File>) -> Result<ProcessStdio> {
-    let (read, write) = io::pipe().map_err(Error::start("make a pipe"))?;
-    *reader = Some(File::from(OwnedFd::from(read)));
-    Ok(OwnedFd::from(write).into())
+fn invalid<T>(message: String) -> Result<T> {
+    Err(Error::Invalid(message))
 }
 
-/// What can be known to be wrong before anything is started.
-pub(crate) fn check(spec: &Spec) -> Result<()> {
-    let invalid = |message: String| Err(Error::Invalid(message));
-    if spec.args.first().is_none_or(String::is_empty) {
+/// What can be known to be wrong with a program before anything is started.
+pub(crate) fn check_process(
+    args: &[String],
+    env: &[String],
+    cwd: &Path,
+    rlimits: &[Rlimit],
+) -> Result<()> {
+    if args.first().is_none_or(String::is_empty) {
         return invalid("there is no program to run".to_owned());
     }
-    if let Some(entry) = spec
-        .env
+    if let Some(entry) = env
         .iter()
         .find(|entry| !entry.contains('=') || entry.starts_with('='))
     {
@@ -217,18 +281,32 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
             "the environment entry `{entry}` is not `NAME=value`"
         ));
     }
-    let zero = spec
-        .args
-        .iter()
-        .chain(&spec.env)
-        .find(|text| text.contains('\0'));
-    if let Some(text) = zero {
+    if let Some(text) = args.iter().chain(env).find(|text| text.contains('\0')) {
         return invalid(format!("`{}` has a zero byte in it", text.escape_debug()));
     }
-    if !spec.cwd.is_absolute() {
+    if !cwd.is_absolute() {
         return invalid(format!(
             "the working directory `{}` is not absolute",
-            spec.cwd.display()
+            cwd.display()
+        ));
+    }
+    if let Some(limit) = rlimits
+        .iter()
+        .find(|limit| !crate::restrict::is_rlimit(&limit.name))
+    {
+        return invalid(format!("`{}` is no limit of a process", limit.name));
+    }
+    Ok(())
+}
+
+/// As [`check_process`], for a whole container.
+pub(crate) fn check(spec: &Spec) -> Result<()> {
+    check_process(&spec.args, &spec.env, &spec.cwd, &spec.rlimits)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if spec.id.is_empty() || spec.id.len() > 128 || !spec.id.bytes().all(plain) {
+        return invalid(format!(
+            "`{}` is no name for a container",
+            spec.id.escape_debug()
         ));
     }
     for mount in &spec.mounts {
@@ -239,24 +317,15 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         if !target.is_absolute() || target.parent().is_none() || !plain {
             return invalid(format!("nothing can be mounted on `{}`", target.display()));
         }
-        for taken in ["/proc", "/dev/pts", "/dev/mqueue"] {
-            if target.starts_with(taken)
-                || target == Path::new("/dev")
-                || target == Path::new("/sys")
-            {
-                return invalid(format!(
-                    "nothing can be mounted on `{}`: `{taken}` is the container's own",
-                    target.display()
-                ));
-            }
+        let own = ["/proc", "/dev/pts", "/dev/mqueue"]
+            .iter()
+            .any(|taken| target.starts_with(taken));
+        if own || target == Path::new("/dev") || target == Path::new("/sys") {
+            return invalid(format!(
+                "nothing can be mounted on `{}`: it is the container's own",
+                target.display()
+            ));
         }
-    }
-    if let Some(limit) = spec
-        .rlimits
-        .iter()
-        .find(|limit| !crate::restrict::is_rlimit(&limit.name))
-    {
-        return invalid(format!("`{}` is no limit of a process", limit.name));
     }
     Ok(())
 }
@@ -299,13 +368,42 @@ impl Drop for Starting {
 }
 
 impl Running {
-    /// The number of the container's first process on the host.
+    /// A program that was started by somebody else's watcher.
+    pub(crate) fn joined(
+        pid: i32,
+        files: Vec<OwnedFd>,
+        connection: Connection,
+        stdout: Option<File>,
+        stderr: Option<File>,
+    ) -> Result<Self> {
+        let mut files = files.into_iter();
+        let pid = rustix::process::Pid::from_raw(pid).ok_or(Error::Lost)?;
+        let program = Handle::from_fd(files.next().ok_or(Error::Lost)?, pid);
+        let (terminal, _groups) = (files.next(), Groups::default());
+        Ok(Self {
+            child: None,
+            connection,
+            program,
+            stdout,
+            stderr,
+            terminal,
+            root: None,
+            _groups,
+            done: true,
+        })
+    }
+
+    /// The number of the program's process on the host.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.program.pid()
     }
 
-    /// The side of the container's terminal that a person sits at, if it has a terminal; it can be taken once.
+    pub(crate) fn program(&self) -> &Handle {
+        &self.program
+    }
+
+    /// The side of the program's terminal that a person sits at, if it has a terminal; it can be taken once.
     ///
     /// Read what the program shows, write what is typed, and pass on changes of size ([`sys::terminal::set_size`]). Reading
     /// fails with `EIO` after the program has ended.
@@ -313,11 +411,7 @@ impl Running {
         self.terminal.take()
     }
 
-    pub(crate) fn program(&self) -> &Handle {
-        &self.program
-    }
-
-    /// The container's first process, to send signals to from other threads.
+    /// The program's process, to send signals to from other threads.
     ///
     /// # Errors
     ///
@@ -357,14 +451,43 @@ impl Running {
                     Some(_) | None => return Err(Error::Lost),
                 }
             }
+            if ended.is_some() && self.child.is_none() {
+                // A program that joined may leave others behind that hold its output; nobody waits for those.
+                self.take_rest(&mut buffer, output)?;
+            }
         }
         self.done = true;
-        self.child
-            .wait()
-            .map_err(Error::start("wait for the container's watcher"))?;
+        if let Some(child) = &mut self.child {
+            child
+                .wait()
+                .map_err(Error::start("wait for the container's watcher"))?;
+        }
         let (exit, stubs) = ended.ok_or(Error::Lost)?;
-        clean(&self.root, &stubs)?;
+        if let Some(root) = &self.root {
+            clean(root, &stubs)?;
+        }
         Ok(exit)
+    }
+
+    /// Takes the output that is there, and no more.
+    fn take_rest(
+        &mut self,
+        buffer: &mut [u8],
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<()> {
+        let at_once = Some(std::time::Duration::ZERO);
+        for (file, stream) in [
+            (&mut self.stdout, Stream::Stdout),
+            (&mut self.stderr, Stream::Stderr),
+        ] {
+            while let Some(open) = &*file {
+                match sys::process::wait_readable(open, at_once) {
+                    Ok(true) => pump(file, buffer, &mut |bytes| output(stream, bytes))?,
+                    Ok(false) | Err(_) => *file = None,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits until something is to be read: from the watcher, from standard output, from standard error.
@@ -397,11 +520,12 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.done {
-            self.program
-                .signal(rustix::process::Signal::KILL.as_raw())
-                .ok();
-            self.child.kill().ok();
-            self.child.wait().ok();
+            self.program.signal(child::SIGKILL).ok();
+            // Closing the connection is what makes the watcher go when it has cleaned up.
+            rustix::net::shutdown(&self.connection, rustix::net::Shutdown::Both).ok();
+            if let Some(child) = &mut self.child {
+                child.wait().ok();
+            }
         }
     }
 }

@@ -97,6 +97,55 @@ impl Spec {
     }
 }
 
+/// Another program in a container that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joining {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`, in order.
+    pub env: Vec<String>,
+    /// Where it starts; must exist.
+    pub cwd: PathBuf,
+    /// Who it is.
+    pub user: User,
+    /// Give it a terminal of this size.
+    pub terminal: Option<Size>,
+    /// What it may do.
+    pub capabilities: BTreeSet<Capability>,
+    /// Which system calls it may make; `None` is all.
+    pub seccomp: Option<Filter>,
+    /// Programs it starts can never gain privileges.
+    pub no_new_privileges: bool,
+    /// Limits of the process.
+    pub rlimits: Vec<Rlimit>,
+}
+
+impl Joining {
+    /// A program with the environment, user and restrictions of the container's first one.
+    #[must_use]
+    pub fn like(spec: &Spec, args: Vec<String>) -> Self {
+        Self {
+            args,
+            env: spec.env.clone(),
+            cwd: spec.cwd.clone(),
+            user: spec.user.clone(),
+            terminal: None,
+            capabilities: spec.capabilities.clone(),
+            seccomp: spec.seccomp.clone(),
+            no_new_privileges: spec.no_new_privileges,
+            rlimits: spec.rlimits.clone(),
+        }
+    }
+
+    /// Gives it all capabilities and system calls.
+    pub fn make_privileged(&mut self) {
+        self.capabilities = Capability::all();
+        self.seccomp = None;
+        self.no_new_privileges = false;
+    }
+}
+
 /// Who the process is, in numbers. Names are resolved before; see [`crate::user::resolve`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

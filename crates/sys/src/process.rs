@@ -103,26 +103,7 @@ impl Handle {
     ///
     /// Polling failed.
     pub fn wait_end(&self, timeout: Option<std::time::Duration>) -> io::Result<bool> {
-        let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
-        loop {
-            let mut fds = [rustix::event::PollFd::new(
-                &self.fd,
-                rustix::event::PollFlags::IN,
-            )];
-            let left = deadline.map(|deadline| {
-                let left = deadline.saturating_duration_since(std::time::Instant::now());
-                rustix::event::Timespec {
-                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                    tv_nsec: left.subsec_nanos().into(),
-                }
-            });
-            match rustix::event::poll(&mut fds, left.as_ref()) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        wait_readable(&self.fd, timeout)
     }
 
     /// Waits for a child of ours and takes its end; `None` if it still runs and `block` is false.
@@ -163,6 +144,34 @@ impl AsFd for Handle {
     }
 }
 
+/// Waits until something can be read from a descriptor (or its other end is gone), at most `timeout`; false if not.
+///
+/// # Errors
+///
+/// Polling failed.
+pub fn wait_readable(fd: impl AsFd, timeout: Option<std::time::Duration>) -> io::Result<bool> {
+    let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+    loop {
+        let mut fds = [rustix::event::PollFd::new(
+            &fd,
+            rustix::event::PollFlags::IN,
+        )];
+        let left = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            rustix::event::Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Takes the end of a child that has ended; `None` if none has (any more).
 ///
 /// # Errors
@@ -191,7 +200,7 @@ pub fn reap_ended() -> io::Result<Option<(i32, Ended)>> {
 ///
 /// # Errors
 ///
-/// There is no such process.
+/// There is no such process, or it has ended and only its parent has not noticed yet (`NotFound`).
 pub fn start_time(pid: i32) -> Result<u64> {
     let path = PathBuf::from(format!("/proc/{pid}/stat"));
     let text = crate::fs::read(&path)?;
@@ -200,6 +209,9 @@ pub fn start_time(pid: i32) -> Result<u64> {
         .iter()
         .rposition(|byte| *byte == b')')
         .map_or(&[][..], |end| &text[end + 1..]);
+    if let Some(b'Z' | b'X') = after_name.iter().find(|byte| **byte != b' ') {
+        return Err(io::Error::from(io::ErrorKind::NotFound)).context("find the process", &path);
+    }
     let field = after_name
         .split(|byte| *byte == b' ')
         .filter(|field| !field.is_empty())

@@ -158,8 +158,10 @@ mod tests {
     fn a_blocked_signal_waits_to_be_taken() {
         std::thread::spawn(|| {
             block_all().unwrap();
+            // SAFETY: only asks who we are.
+            let this = unsafe { libc::pthread_self() };
             // SAFETY: sends a signal to this thread, which has it blocked.
-            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1) };
+            unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
             assert_eq!(wait().unwrap(), libc::SIGUSR1);
         })
         .join()

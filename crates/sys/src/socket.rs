@@ -132,6 +132,31 @@ impl Connection {
         Self { fd }
     }
 
+    /// A second handle on the same end.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+        })
+    }
+
+    /// How long [`Connection::receive`] waits at most; zero is for ever.
+    ///
+    /// # Errors
+    ///
+    /// Never on Linux.
+    pub fn set_patience(&self, patience: std::time::Duration) -> io::Result<()> {
+        let patience = (!patience.is_zero()).then_some(patience);
+        Ok(rustix::net::sockopt::set_socket_timeout(
+            &self.fd,
+            rustix::net::sockopt::Timeout::Recv,
+            patience,
+        )?)
+    }
+
     /// Sends a message with open files.
     ///
     /// # Errors

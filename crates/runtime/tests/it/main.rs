@@ -10,4 +10,5 @@ sys::before_main!(runtime::child_main_if_asked);
 
 mod bed;
 mod detached;
+mod join;
 mod run;

@@ -1,0 +1,150 @@
+//! Another program in a running container (`exec`).
+//!
+//! The container's watcher makes a copy of itself, the companion. It enters the namespaces of the container's first process, all at
+//! once and by a handle on that very process, and starts the program there as its child, with the same last steps as the first one
+//! had. It then speaks with the client directly, and ends with the program. It cannot be looked into from the container,
+//! and nothing that it has open reaches the program.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use sys::namespace::Kinds;
+use sys::process::Handle;
+use sys::root::Root;
+use sys::socket::Connection;
+
+use crate::child::{failed, hear, pipe};
+use crate::error::{Error, Failure, Result};
+use crate::message::{Exit, Report, Request, receive, send};
+use crate::restrict::{Final, Parts};
+use crate::run::{Running, Stdio};
+use crate::spec::Joining;
+use crate::stub::Stubs;
+
+/// Starts another program in the container of a directory; when it returns, the program has begun.
+///
+/// Its end is not tied to ours: it goes on if this process is killed, until the container ends.
+///
+/// # Errors
+///
+/// [`Error::NotRunning`], or the program could not be started.
+pub fn join(directory: &Path, spec: &Joining, stdio: Stdio) -> Result<Running> {
+    crate::run::check_process(&spec.args, &spec.env, &spec.cwd, &spec.rlimits)?;
+    let watcher = crate::door::knock(directory)?;
+    let program = crate::detached::process(directory)?.ok_or(Error::NotRunning)?;
+    let groups = crate::cgroup::of_process(program.pid())?;
+    let mut ends = crate::run::Ends::open(stdio)?;
+    let mut files = ends.theirs()?;
+    files.extend(groups.iter().map(AsFd::as_fd));
+    send(&watcher, &Request::Join(Box::new(spec.clone())), &files)
+        .map_err(Error::start("speak to the container's watcher"))?;
+    drop(files);
+    let (stdout, stderr) = ends.ours();
+    match receive::<Report>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
+        Some((Report::Started { pid }, files)) => {
+            Running::joined(pid, files, watcher, stdout, stderr)
+        }
+        Some((Report::Failed(failure, _), _)) => Err(failure.into()),
+        Some((Report::Ended { .. }, _)) | None => Err(Error::NotRunning),
+    }
+}
+
+/// The companion's whole life; gives its exit code.
+pub(crate) fn companion(
+    client: &Connection,
+    spec: &Joining,
+    first: &Handle,
+    files: Vec<OwnedFd>,
+) -> u8 {
+    sys::process::die_with_parent().ok();
+    sys::process::hide().ok();
+    match start(client, spec, first, files) {
+        Ok(program) => {
+            let ended = program
+                .reap(true)
+                .ok()
+                .flatten()
+                .map_or(Exit::Signal(9), Exit::from);
+            send(
+                client,
+                &Report::Ended {
+                    ended,
+                    stubs: Stubs::default(),
+                },
+                &[],
+            )
+            .ok();
+            0
+        }
+        Err(failure) => {
+            crate::door::refuse(client, failure);
+            125
+        }
+    }
+}
+
+fn start(
+    client: &Connection,
+    spec: &Joining,
+    first: &Handle,
+    files: Vec<OwnedFd>,
+) -> std::result::Result<Handle, Failure> {
+    client
+        .set_patience(std::time::Duration::ZERO)
+        .map_err(failed("speak to the client"))?;
+    let mut files = files.into_iter();
+    let (Some(stdin), Some(stdout), Some(stderr)) = (files.next(), files.next(), files.next())
+    else {
+        return Err(Failure::Invalid(
+            "standard input, output and error are missing".to_owned(),
+        ));
+    };
+    let kinds = Kinds::NEWNS
+        | Kinds::NEWPID
+        | Kinds::NEWIPC
+        | Kinds::NEWUTS
+        | Kinds::NEWNET
+        | Kinds::NEWCGROUP;
+    let groups: Vec<OwnedFd> = files.collect();
+    // Before its control group namespace is entered, in which the files have no meaning.
+    crate::cgroup::join(&groups).map_err(failed("join the control groups"))?;
+    sys::namespace::enter(first, kinds).map_err(failed("enter the container"))?;
+    let (controller, user) = match spec.terminal {
+        Some(size) => {
+            let pair = sys::terminal::open_in(&Root::open(Path::new("/dev/pts"))?)?;
+            sys::terminal::set_size(&pair.controller, size)
+                .map_err(failed("set the size of the terminal"))?;
+            (Some(pair.controller), Some(pair.user))
+        }
+        None => (None, None),
+    };
+    let (told, tell) = pipe()?;
+    let finish = Final::new(Parts {
+        terminal: user,
+        ..Parts::of_joining(spec, tell)
+    });
+    let program = sys::process::fork_unchecked(|| {
+        rustix::process::setsid().ok();
+        let set = || {
+            rustix::stdio::dup2_stdin(&stdin)?;
+            rustix::stdio::dup2_stdout(&stdout)?;
+            rustix::stdio::dup2_stderr(&stderr)
+        };
+        if set().is_ok() {
+            finish.go();
+        }
+        125
+    })
+    .map_err(failed("start a process"))?;
+    drop((finish, stdin, stdout, stderr));
+    if let Some(failure) = hear(told) {
+        program.reap(true).ok();
+        return Err(failure);
+    }
+    let files: Vec<_> = [Some(program.as_fd()), controller.as_ref().map(AsFd::as_fd)]
+        .into_iter()
+        .flatten()
+        .collect();
+    send(client, &Report::Started { pid: program.pid() }, &files).ok();
+    Ok(program)
+}
