@@ -60,41 +60,31 @@ fn full_set() -> libc::sigset_t {
 /// The number of a signal: `15`, `TERM`, `SIGTERM`, `RTMIN+3`, in any case.
 #[must_use]
 pub fn number(name: &str) -> Option<i32> {
-    if let Ok(number) = name.parse::<i32>() {
+    if let Some(number) = decimal(name) {
         return (1..=64).contains(&number).then_some(number);
     }
     let upper = name.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        return realtime(
-            offset.strip_prefix('+').unwrap_or(offset),
-            libc::SIGRTMIN(),
-            1,
-        );
-    }
-    if let Some(offset) = name.strip_prefix("RTMAX") {
-        return realtime(
-            offset.strip_prefix('-').unwrap_or(offset),
-            libc::SIGRTMAX(),
-            -1,
-        );
-    }
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, number)| *number)
+    let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(""), _) => first,
+        (_, Some("")) => last,
+        (Some(offset), _) => first + decimal(offset.strip_prefix('+')?)?,
+        (_, Some(offset)) => last - decimal(offset.strip_prefix('-')?)?,
+        (None, None) => {
+            return NAMES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, number)| *number);
+        }
+    };
+    (first..=last).contains(&number).then_some(number)
 }
 
-fn realtime(offset: &str, from: i32, step: i32) -> Option<i32> {
-    let offset = if offset.is_empty() {
-        0
-    } else {
-        offset.parse::<u8>().ok()?
-    };
-    let number = from + step * i32::from(offset);
-    (libc::SIGRTMIN()..=libc::SIGRTMAX())
-        .contains(&number)
-        .then_some(number)
+/// A short number of digits alone.
+fn decimal(text: &str) -> Option<i32> {
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }
 
 const NAMES: [(&str, i32); 34] = [
@@ -149,7 +139,9 @@ mod tests {
         ] {
             assert_eq!(number(name), expected, "{name}");
         }
-        for name in ["", "0", "65", "-9", "SIG", "NOPE", "RTMIN+99", "RTMAX+1"] {
+        for name in [
+            "", "0", "65", "-9", "SIG", "NOPE", "RTMIN+99", "RTMAX+1", "RTMIN3", "RTMIN++3", "+9",
+        ] {
             assert_eq!(number(name), None, "{name}");
         }
     }
