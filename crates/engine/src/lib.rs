@@ -10,6 +10,7 @@ pub mod building;
 mod changes;
 pub mod containers;
 mod error;
+pub mod fsck;
 pub mod images;
 pub mod transfer;
 pub mod upkeep;

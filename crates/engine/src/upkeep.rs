@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use store::{FsckOptions, RecordPolicy, Way};
+use store::{RecordPolicy, Way};
 
 use crate::containers::State;
 use crate::{Engine, Error};
@@ -46,31 +46,6 @@ pub struct UsageRow {
     pub size: u64,
     /// Bytes that `prune` would free.
     pub reclaimable: u64,
-}
-
-/// What `fsck` found.
-#[derive(Debug, Clone)]
-pub struct FsckReport {
-    /// Nothing is wrong any more.
-    pub clean: bool,
-    /// What was wrong.
-    pub findings: Vec<FindingRow>,
-    /// Images that must be loaded or built again.
-    pub lost: Vec<String>,
-}
-
-/// One thing that was wrong.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct FindingRow {
-    /// Which check found it.
-    pub check: String,
-    /// What it is about.
-    pub subject: String,
-    /// What is wrong.
-    pub problem: String,
-    /// It was made good or moved aside.
-    pub repaired: bool,
 }
 
 /// What `prune` is asked for.
@@ -218,32 +193,6 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Checks the whole store; `quick` looks at names and sizes only, `repair` moves damaged things aside.
-    ///
-    /// # Errors
-    ///
-    /// The store cannot be read at all. What is damaged is no error: it is in the report.
-    pub fn fsck(&self, quick: bool, repair: bool) -> Result<FsckReport, Error> {
-        let report = self.store().fsck(&FsckOptions {
-            full: !quick,
-            repair,
-        })?;
-        Ok(FsckReport {
-            clean: report.is_clean(),
-            findings: report
-                .findings
-                .iter()
-                .map(|finding| FindingRow {
-                    check: finding.check.to_owned(),
-                    subject: finding.what.clone(),
-                    problem: finding.problem.clone(),
-                    repaired: finding.repaired,
-                })
-                .collect(),
-            lost: report.lost,
-        })
-    }
-
     /// Starts what syncs new content to the disk and deletes what was taken away; with `wait`, does it now.
     ///
     /// # Errors
@@ -251,6 +200,8 @@ impl Engine {
     /// With `wait` only: syncing or deleting failed.
     pub fn settle(&self, wait: bool) -> Result<(), Error> {
         if wait {
+            // Another process may be at the upkeep, which would not wait for ours.
+            self.store().sync()?;
             return Ok(self.store().upkeep()?);
         }
         if let Ok(exe) = std::env::current_exe() {

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::images::{self, Image};
 use crate::remove::{self, Removed};
 use crate::store::Store;
+use crate::usage::disk_use;
 
 /// Which build records go. What several rules keep is what all of them keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,21 +122,23 @@ impl Store {
         Ok(collected)
     }
 
-    /// Removes the caches of RUN steps that nobody uses at the moment, and the stat indexes of build contexts. Returns how
-    /// many went.
+    /// Removes the caches of RUN steps that nobody uses at the moment, and the stat indexes of build contexts. Returns the bytes
+    /// that this frees.
     ///
     /// # Errors
     ///
     /// The file system failed.
     pub fn prune_caches(&self) -> Result<u64> {
-        let mut count = 0;
+        let mut bytes = 0;
         for path in entries(&self.folder().caches())? {
-            count += u64::from(caches::take(self, &path)?);
+            let size = disk_use(&path)?;
+            bytes += if caches::take(self, &path)? { size } else { 0 };
         }
         for path in entries(&self.folder().contexts())? {
-            count += u64::from(fs::optional(fs::remove_file(&path))?.is_some());
+            bytes += disk_use(&path)?;
+            fs::optional(fs::remove_file(&path))?;
         }
-        Ok(count)
+        Ok(bytes)
     }
 }
 

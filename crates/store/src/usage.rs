@@ -253,7 +253,7 @@ fn image_list(needs: &Needs) -> Vec<ImageUsage> {
 }
 
 /// The bytes of all files below `path`, or of the file; what vanishes meanwhile counts nothing.
-fn disk_use(path: &Path) -> Result<u64> {
+pub(crate) fn disk_use(path: &Path) -> Result<u64> {
     let mut bytes = 0;
     let mut todo = vec![path.to_owned()];
     while let Some(path) = todo.pop() {

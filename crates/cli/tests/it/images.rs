@@ -108,3 +108,51 @@ fn a_store_is_not_made_in_a_folder_of_other_things() {
         environment.barque(&["--root", file.parent().unwrap().to_str().unwrap(), "images"]);
     assert!(answer.fails(1).contains("not empty"), "{}", answer.stderr);
 }
+
+#[test]
+fn damage_is_named_repaired_and_gone() {
+    let environment = Environment::with_busybox();
+    let clean = environment.barque(&["fsck"]);
+    assert!(clean.ok().ends_with("nothing is wrong"), "{}", clean.stdout);
+    let layers = environment.path("../store/layers");
+    let layer = std::fs::read_dir(layers)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let tar = layer.join("layer.tar");
+    let mut bytes = std::fs::read(&tar).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&tar, bytes).unwrap();
+    assert!(
+        environment
+            .barque(&["fsck", "--quick"])
+            .ok()
+            .ends_with("nothing is wrong")
+    );
+    let damaged = environment.barque(&["fsck"]);
+    assert!(
+        damaged.fails(1).contains("hint: `barque fsck --repair`"),
+        "{}",
+        damaged.stderr
+    );
+    assert!(
+        damaged.stdout.contains("needed by: busybox"),
+        "{}",
+        damaged.stdout
+    );
+    let repaired = environment.barque(&["fsck", "--repair"]);
+    assert!(
+        repaired
+            .ok()
+            .contains("lost: image busybox:latest: pull or build it again"),
+        "{}",
+        repaired.stdout
+    );
+    let row: serde_json::Value =
+        serde_json::from_str(environment.barque(&["fsck", "--format", "json"]).ok()).unwrap();
+    assert_eq!(row["Problems"], serde_json::json!([]));
+    assert_eq!(environment.barque(&["images", "-q"]).ok(), "");
+}

@@ -276,3 +276,20 @@ fn pruning_by_size_keeps_what_was_used_last() {
     assert_eq!(keys, ["3", "2"]);
     assert_eq!(store.layers().unwrap().len(), 2);
 }
+
+#[test]
+fn a_cache_in_use_is_not_pruned() {
+    let store = store();
+    let cache = store.cache("/root/.cache", false).unwrap();
+    let path = cache.path().to_owned();
+    fs::write(path.join("file"), "12345").unwrap();
+    assert_eq!(store.prune_caches().unwrap(), 0);
+    assert!(path.exists());
+    let also = store.cache("/root/.cache", false).unwrap();
+    assert_eq!(also.path(), path);
+    drop((cache, also));
+    let alone = store.cache("/root/.cache", true).unwrap();
+    drop(alone);
+    assert_eq!(store.prune_caches().unwrap(), 5);
+    assert!(!path.exists());
+}
