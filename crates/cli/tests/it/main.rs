@@ -1,5 +1,11 @@
 //! The program from outside: what a person types and sees.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail like tests, and skipped tests are loud"
+)]
+
 mod build;
 mod environment;
 mod images;
