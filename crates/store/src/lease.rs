@@ -112,39 +112,42 @@ impl Lease {
     ///
     /// [`Error::MissingLayer`] names the first that is not in the store; then none of them is claimed.
     pub fn claim_layers(&self, layers: &[DiffId]) -> Result<()> {
-        self.claim(layers.iter().map(|id| Content::Layer(*id)).collect())
+        if layers.is_empty() {
+            return Ok(());
+        }
+        self.store().write("claim layers", |db| {
+            layers.iter().try_for_each(|id| {
+                let there = self.claim(db, &Content::Layer(*id))?;
+                there.then_some(()).ok_or(Error::MissingLayer(*id))
+            })
+        })
     }
 
-    /// Claims blobs: from now on, until the lease ends, they stay.
+    /// Claims blobs: from now on, until the lease ends, they stay. The digest of a layer's tar claims the layer.
     ///
     /// # Errors
     ///
     /// [`Error::MissingBlob`] names the first that is not in the store; then none of them is claimed.
     pub fn claim_blobs(&self, blobs: &[Digest]) -> Result<()> {
-        self.claim(blobs.iter().map(|digest| Content::Blob(*digest)).collect())
-    }
-
-    fn claim(&self, contents: Vec<Content>) -> Result<()> {
-        if contents.is_empty() {
+        if blobs.is_empty() {
             return Ok(());
         }
-        self.store().write("claim content", |db| {
-            for content in &contents {
-                if !content.is_recorded(db)? {
-                    return Err(match content {
-                        Content::Layer(id) => Error::MissingLayer(*id),
-                        Content::Blob(digest) => Error::MissingBlob(*digest),
-                        Content::Container(id) => Error::NoSuchContainer {
-                            text: id.clone(),
-                            nearest: None,
-                        },
-                        Content::Tree(id, _) => Error::MissingLayer(*id),
-                    });
-                }
-                self.add(db, content)?;
-            }
-            Ok(())
+        self.store().write("claim blobs", |db| {
+            blobs.iter().try_for_each(|digest| {
+                let there = self.claim(db, &Content::Blob(*digest))?
+                    || self.claim(db, &Content::Layer(DiffId::from_digest(*digest)))?;
+                there.then_some(()).ok_or(Error::MissingBlob(*digest))
+            })
         })
+    }
+
+    /// Names `content` as needed if it is there.
+    fn claim(&self, db: &Connection, content: &Content) -> Result<bool> {
+        let there = content.is_recorded(db)?;
+        if there {
+            self.add(db, content)?;
+        }
+        Ok(there)
     }
 
     /// Names `content` as needed, in the caller's transaction.

@@ -293,3 +293,29 @@ fn a_cache_in_use_is_not_pruned() {
     assert_eq!(store.prune_caches().unwrap(), 5);
     assert!(!path.exists());
 }
+
+#[test]
+fn the_tar_of_a_layer_is_a_blob() {
+    let store = store();
+    let image = image().file("a", "1").name("a").build(&store).unwrap();
+    let digest = *image.layers[0].digest();
+    let blob = store.blob(&digest).unwrap().unwrap();
+    assert!(blob.path().ends_with("layer.tar"));
+    let lease = store.lease("test").unwrap();
+    lease.claim_blobs(&[digest]).unwrap();
+    store.remove_image("a", false).unwrap();
+    assert!(blob.open().is_ok());
+    drop(lease);
+    assert!(matches!(blob.open(), Err(Error::MissingBlob(_))));
+}
+
+#[test]
+fn a_lost_index_is_made_anew_at_first_use() {
+    let store = store();
+    let image = image().file("a", "1").build(&store).unwrap();
+    let index = store.find_layer(&image.layers[0]).unwrap().unwrap().index();
+    let bytes = fs::read(&index).unwrap();
+    fs::remove_file(&index).unwrap();
+    assert!(store.view(&image.layers).is_ok());
+    assert_eq!(fs::read(&index).unwrap(), bytes);
+}
