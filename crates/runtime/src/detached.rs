@@ -25,6 +25,7 @@ use crate::log::Writer;
 use crate::message::{Exit, receive, send};
 use crate::record::{self, Found, Record};
 use crate::run::{self, Output, Running, Stdio};
+use crate::signals::{Caught, Forwarding};
 use crate::spec::Spec;
 
 /// The name under which our program is started to be a supervisor.
@@ -224,6 +225,8 @@ struct Supervised {
     log: Writer,
     /// The other end of the program's standard input.
     _input: Option<OwnedFd>,
+    /// A machine that goes down asks every process to end; it is the program that can.
+    _forwarding: Forwarding,
 }
 
 impl Supervised {
@@ -250,10 +253,12 @@ impl Supervised {
         } else {
             (None, None)
         };
+        let caught = Caught::begin()?;
         let output = Output::Callback;
         let running = run::start_protected(&task.dir, &task.spec, Stdio { stdin, output })?;
         record.started(running.program())?;
         Ok(Self {
+            _forwarding: caught.forward(running.process()?, None),
             running,
             record,
             log,

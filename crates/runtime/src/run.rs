@@ -1,12 +1,11 @@
 //! The client's side of a container: starting it, and waiting for its end in the foreground.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::process::{Child, Command, Stdio as ProcessStdio};
 
-use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 use sys::process::Handle;
 use sys::root::Root;
@@ -17,6 +16,7 @@ use crate::cgroup::Groups;
 use crate::child;
 use crate::error::{Error, Result};
 use crate::message::{Exit, Report, Start, receive, send};
+use crate::pump::{self, Input, Sink};
 use crate::spec::{Rlimit, Spec};
 use crate::stub::Stubs;
 
@@ -429,91 +429,40 @@ impl Running {
     /// The process that watches the container was killed (and with it the container), or what was made to mount on could
     /// not be removed again.
     pub fn wait(mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> {
-        let mut ended = None;
-        let mut buffer = vec![0; 64 * 1024];
-        while ended.is_none() || self.stdout.is_some() || self.stderr.is_some() {
-            let (talks, out, err) = self.poll(ended.is_none())?;
-            if out {
-                pump(&mut self.stdout, &mut buffer, &mut |bytes| {
-                    output(Stream::Stdout, bytes)
-                })?;
-            }
-            if err {
-                pump(&mut self.stderr, &mut buffer, &mut |bytes| {
-                    output(Stream::Stderr, bytes)
-                })?;
-            }
-            if talks {
-                match receive::<Report>(&self.connection)
-                    .map_err(Error::start("hear from the container's watcher"))?
-                {
-                    Some((Report::Ended { ended: exit, stubs }, _)) => ended = Some((exit, stubs)),
-                    Some(_) | None => return Err(Error::Lost),
-                }
-            }
-            if ended.is_some() && self.child.is_none() {
-                // A program that joined may leave others behind that hold its output; nobody waits for those.
-                self.take_rest(&mut buffer, output)?;
-            }
-        }
+        let terminal = self.take_terminal();
+        self.follow(terminal, None, &mut |stream, bytes| {
+            output(stream, bytes);
+            Ok(())
+        })
+    }
+
+    /// As [`Running::wait`], with what its terminal shows as standard output, and with its input.
+    pub(crate) fn follow(
+        &mut self,
+        terminal: Option<OwnedFd>,
+        input: Option<Input>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Exit> {
+        let outputs = [
+            (Stream::Stdout, self.stdout.take()),
+            (Stream::Stderr, self.stderr.take()),
+            (Stream::Stdout, terminal.map(File::from)),
+        ];
+        let outputs = outputs
+            .into_iter()
+            .filter_map(|(stream, file)| Some((stream, file?)))
+            .collect();
+        let (exit, stubs) = pump::until_ended(&self.connection, outputs, input, sink)?;
         self.done = true;
         if let Some(child) = &mut self.child {
             child
                 .wait()
                 .map_err(Error::start("wait for the container's watcher"))?;
         }
-        let (exit, stubs) = ended.ok_or(Error::Lost)?;
         if let Some(root) = &self.root {
             clean(root, &stubs)?;
         }
         Ok(exit)
-    }
-
-    /// Takes the output that is there, and no more.
-    fn take_rest(
-        &mut self,
-        buffer: &mut [u8],
-        output: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<()> {
-        let at_once = Some(std::time::Duration::ZERO);
-        for (file, stream) in [
-            (&mut self.stdout, Stream::Stdout),
-            (&mut self.stderr, Stream::Stderr),
-        ] {
-            while let Some(open) = &*file {
-                match sys::process::wait_readable(open, at_once) {
-                    Ok(true) => pump(file, buffer, &mut |bytes| output(stream, bytes))?,
-                    Ok(false) | Err(_) => *file = None,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until something is to be read: from the watcher, from standard output, from standard error.
-    fn poll(&self, listen: bool) -> Result<(bool, bool, bool)> {
-        let sources = [
-            listen.then(|| self.connection.as_fd()),
-            self.stdout.as_ref().map(AsFd::as_fd),
-            self.stderr.as_ref().map(AsFd::as_fd),
-        ];
-        let mut fds: Vec<_> = sources
-            .iter()
-            .flatten()
-            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-            .collect();
-        loop {
-            match rustix::event::poll(&mut fds, None) {
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(Error::start("wait for the container")(errno.into())),
-            }
-        }
-        let mut polled = fds.iter();
-        let [talks, out, err] = sources.map(|source| {
-            source.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty())
-        });
-        Ok((talks, out, err))
     }
 }
 
@@ -528,16 +477,4 @@ impl Drop for Running {
             }
         }
     }
-}
-
-/// Passes on what there is; at the end of the stream the file is closed.
-fn pump(file: &mut Option<File>, buffer: &mut [u8], output: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let Some(open) = file else { return Ok(()) };
-    match open.read(buffer) {
-        Ok(0) => *file = None,
-        Ok(length) => output(&buffer[..length]),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-        Err(error) => return Err(Error::start("read the program's output")(error)),
-    }
-    Ok(())
 }

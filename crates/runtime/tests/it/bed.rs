@@ -31,7 +31,7 @@ impl Bed {
         for name in [
             "sh", "true", "false", "echo", "cat", "id", "ls", "env", "sleep", "mkdir", "touch",
             "pwd", "hostname", "mount", "stat", "grep", "test", "kill", "ulimit", "head", "rm",
-            "find", "tty", "stty", "nc", "ps", "wc", "su",
+            "find", "tty", "stty", "nc", "ps", "wc", "su", "yes",
         ] {
             std::os::unix::fs::symlink("busybox", lower.join("bin").join(name)).unwrap();
         }

@@ -10,5 +10,6 @@ sys::before_main!(runtime::child_main_if_asked);
 
 mod bed;
 mod detached;
+mod foreground;
 mod join;
 mod run;

@@ -1,0 +1,182 @@
+//! Containers and programs that are joined to us while they run.
+//!
+//! The container keeps its folder as a detached one does ([`crate::detached`]), so that others see it, reach into it and end it;
+//! what it writes is logged there and goes to us. It does not outlive us.
+//!
+//! A terminal of ours never gets into a container: what is typed is passed on, byte by byte, through a pipe or through a terminal
+//! that the container has to itself. Other inputs are handed over as they are.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use sys::process::Handle;
+
+use crate::error::{Error, Result};
+use crate::message::Exit;
+use crate::pump::{self, Input};
+use crate::record::Record;
+use crate::run::{self, Output, Running, Stdio, Stream};
+use crate::signals::{Caught, Forwarding, Window};
+use crate::spec::Spec;
+use crate::terminal::{self, Raw};
+
+/// Our side of a program in the foreground.
+#[derive(Debug)]
+pub struct Attach {
+    /// What the program reads; `None` is `/dev/null`, and for a program with a terminal that nothing is typed.
+    pub stdin: Option<OwnedFd>,
+    /// Where its output goes, and what its terminal shows.
+    pub stdout: OwnedFd,
+    /// Where its standard error goes, unless it has a terminal.
+    pub stderr: OwnedFd,
+    /// Pass signals on that this process gets (`SIGHUP`, `SIGINT`, `SIGQUIT`, `SIGTERM`, `SIGUSR1`, `SIGUSR2`), and follow the size
+    /// of our window with the program's terminal.
+    pub signals: bool,
+}
+
+impl Attach {
+    /// Our own standard output and error, and input if `stdin`; signals are passed on.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors, or one of them is closed.
+    pub fn standard(stdin: bool) -> Result<Self> {
+        let failed = || Error::start("use our own input and output");
+        let clone = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().map_err(failed());
+        Ok(Self {
+            stdin: stdin.then(|| clone(&io::stdin())).transpose()?,
+            stdout: clone(&io::stdout())?,
+            stderr: clone(&io::stderr())?,
+            signals: true,
+        })
+    }
+}
+
+/// Runs a container to its end, joined to us; `dir` is its folder, as for [`crate::detached::start`].
+///
+/// # Errors
+///
+/// The container could not be made or the program not be started, or what watched it was killed.
+pub fn run(spec: &Spec, dir: &Path, attach: Attach) -> Result<Exit> {
+    run::check(spec)?;
+    let mut record = Record::begin(dir, spec)?;
+    let mut log = record.log()?;
+    let (joint, stdin) = Joint::new(attach, spec.terminal.is_some())?;
+    let mut spec = spec.clone();
+    spec.terminal = spec.terminal.map(|size| joint.size().unwrap_or(size));
+    let output = Output::Callback;
+    let mut running = run::start_in(dir, &spec, Stdio { stdin, output })?;
+    record.started(running.program())?;
+    let exit = joint.follow(&mut running, &mut |stream, bytes| {
+        log.write(stream, bytes).ok();
+    });
+    log.finish().ok();
+    // Whoever watched it has been killed, and the program with it.
+    record.ended(*exit.as_ref().unwrap_or(&Exit::Signal(9)))?;
+    exit
+}
+
+/// What joins us to a program.
+pub(crate) struct Joint {
+    attach: Attach,
+    caught: Option<Caught>,
+    terminal: bool,
+    /// The window that we are in.
+    window: Option<OwnedFd>,
+    /// The writing end of the program's input, if that is passed on.
+    pipe: Option<OwnedFd>,
+}
+
+impl Joint {
+    /// Prepares; gives what the program's standard input shall be.
+    pub(crate) fn new(mut attach: Attach, terminal: bool) -> Result<(Self, Option<OwnedFd>)> {
+        let caught = attach.signals.then(Caught::begin).transpose()?;
+        let (stdin, pipe) = match &attach.stdin {
+            Some(stdin) if !terminal && terminal::is_one(stdin) => {
+                let (read, write) = io::pipe().map_err(Error::start("make a pipe"))?;
+                (Some(OwnedFd::from(read)), Some(OwnedFd::from(write)))
+            }
+            Some(_) if !terminal => (attach.stdin.take(), None),
+            _ => (None, None),
+        };
+        let windows = [attach.stdin.as_ref(), Some(&attach.stdout)];
+        let window = windows
+            .into_iter()
+            .flatten()
+            .find(|fd| terminal::is_one(fd));
+        let window = window.map(OwnedFd::try_clone).transpose();
+        let joint = Self {
+            window: window.map_err(Error::start("use the terminal"))?,
+            attach,
+            caught,
+            terminal,
+            pipe,
+        };
+        Ok((joint, stdin))
+    }
+
+    /// The size of the window that we are in.
+    pub(crate) fn size(&self) -> Option<sys::terminal::Size> {
+        self.window.as_ref().and_then(terminal::size)
+    }
+
+    /// Carries input, output and signals until the program has ended; `also` gets the output too.
+    pub(crate) fn follow(
+        mut self,
+        running: &mut Running,
+        also: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Exit> {
+        let controller = running.take_terminal();
+        let program = running.process()?;
+        let (input, _raw) = self.input(controller.as_ref())?;
+        let _forwarding = self.forward(program, controller.as_ref())?;
+        let Attach { stdout, stderr, .. } = &self.attach;
+        running.follow(controller, input, &mut |stream, bytes| {
+            also(stream, bytes);
+            let to = match stream {
+                Stream::Stdout => stdout,
+                Stream::Stderr => stderr,
+            };
+            pump::write_all(to.as_fd(), bytes)
+        })
+    }
+
+    fn input(&mut self, controller: Option<&OwnedFd>) -> Result<(Option<Input>, Option<Raw>)> {
+        let Some(stdin) = self.attach.stdin.take() else {
+            return Ok((None, None));
+        };
+        let failed = || Error::start("use the terminal");
+        let to = match (self.pipe.take(), controller) {
+            (Some(pipe), _) => pipe,
+            (None, Some(controller)) => controller.try_clone().map_err(failed())?,
+            (None, None) => return Ok((None, None)),
+        };
+        let raw = if self.terminal && terminal::is_one(&stdin) {
+            Some(Raw::begin(&stdin).map_err(failed())?)
+        } else {
+            None
+        };
+        Ok((Some(Input::new(stdin, to)?), raw))
+    }
+
+    fn forward(
+        &mut self,
+        program: Handle,
+        controller: Option<&OwnedFd>,
+    ) -> Result<Option<Forwarding>> {
+        let Some(caught) = self.caught.take() else {
+            return Ok(None);
+        };
+        let window = match (self.window.take(), controller) {
+            (Some(ours), Some(controller)) => {
+                let theirs = controller
+                    .try_clone()
+                    .map_err(Error::start("use the terminal"))?;
+                Some(Window { ours, theirs })
+            }
+            _ => None,
+        };
+        Ok(Some(caught.forward(program, window)))
+    }
+}
