@@ -32,13 +32,6 @@ pub enum Event {
         /// Its number.
         step: usize,
     },
-    /// A step says how far it is.
-    StepStatus {
-        /// Its number.
-        step: usize,
-        /// What it is at: `transferring context`.
-        text: String,
-    },
     /// A process of a step wrote something.
     StepLog {
         /// Its number.

@@ -15,7 +15,8 @@ use crate::keys::{Key, hex};
 use crate::plan::graph::{CopyStep, Origin, RunMount, RunStep, Step};
 use crate::request::{Network, SecretSource};
 use crate::rootfs::Rootfs;
-use crate::solve::{Outcome, Solver, Telling};
+use crate::solve::{Outcome, Solver};
+use crate::tell::Telling;
 use crate::users;
 
 /// What the sandbox is called, as with BuildKit: programs of a build see it, so it must always be the same.

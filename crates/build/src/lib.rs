@@ -27,6 +27,7 @@ mod copy;
 mod error;
 mod events;
 mod exec;
+mod files;
 mod ignore;
 mod image;
 mod keys;
@@ -34,6 +35,7 @@ mod plan;
 mod request;
 mod rootfs;
 mod solve;
+mod tell;
 mod time;
 mod users;
 
@@ -84,7 +86,7 @@ pub fn build_under(
     bases: &dyn BaseImages,
     events: Events<'_>,
 ) -> Result<Built, Error> {
-    let teller = solve::Teller::new(events);
+    let teller = tell::Teller::new(events);
     let told = teller.begin(&format!(
         "[internal] load build definition from {}",
         request.dockerfile.name

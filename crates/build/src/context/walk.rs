@@ -207,6 +207,9 @@ enum What {
     Dir(u32),
 }
 
+/// The directories in a directory; or what failed, with the name of the child that it is about, if any.
+type Found<D> = Result<Vec<Job<D>>, (Errno, Vec<u8>)>;
+
 struct Walker<'a, F: Filter> {
     root: BorrowedFd<'a>,
     shown: &'a Path,
@@ -242,12 +245,8 @@ impl<'a, F: Filter> Walker<'a, F> {
         self.find
     }
 
-    /// Reads one directory; the error has the name of the child that it is about, if any.
-    fn read(
-        &mut self,
-        job: &Job<F::Dir>,
-        queue: &Queue<F::Dir>,
-    ) -> Result<Vec<Job<F::Dir>>, (Errno, Vec<u8>)> {
+    /// Reads one directory.
+    fn read(&mut self, job: &Job<F::Dir>, queue: &Queue<F::Dir>) -> Found<F::Dir> {
         let here = |errno| (errno, Vec::new());
         if job.depth > MAX_DEPTH {
             return Err(here(Errno::NAMETOOLONG));
@@ -394,7 +393,6 @@ fn stat_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<Stat>, Errno> {
 /// The kernel's `stat` in our words.
 #[expect(
     clippy::useless_conversion,
-    clippy::unnecessary_cast,
     reason = "the fields' types differ between architectures"
 )]
 pub(crate) fn stat_of(stat: &rustix::fs::Stat) -> Stat {

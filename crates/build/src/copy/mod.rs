@@ -10,13 +10,13 @@
 mod archive;
 mod content;
 mod entries;
-mod glob;
 mod place;
 mod select;
 mod source;
 mod stream;
 
 use dockerfile::chmod::Chmod;
+use dockerfile::ignore::Patterns;
 use layer::{IndexError, Time};
 
 pub(crate) use content::{Contents, key};
@@ -25,14 +25,14 @@ pub use place::PlaceError;
 pub(crate) use place::Rules;
 pub(crate) use source::{ImageSource, Source};
 pub use stream::StreamError;
-pub(crate) use stream::{read_unknown, unknown, write};
+pub(crate) use stream::{read_unknown, unknown};
 
 use crate::context::tree::NodeId;
 use crate::plan::graph::CopyStep;
 use crate::rootfs::Rootfs;
 use crate::users::{self, UserError};
-use place::{Destination, Keep};
-use select::{Nothing, Selected};
+use place::Destination;
+use select::Nothing;
 
 /// Why a COPY, ADD or WORKDIR failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +48,8 @@ pub enum CopyError {
         ignored: bool,
     },
     /// A malformed pattern.
-    #[error("`{0}` is not a pattern: a `[` without its end, or an escape at the end")]
-    Pattern(String),
+    #[error(transparent)]
+    Pattern(dockerfile::InvalidValue),
     /// Links that lead to each other.
     #[error("`{0}` leads through too many links")]
     Links(String),
@@ -100,7 +100,10 @@ pub(crate) enum Unlisted {
 
 impl<E: Into<CopyError>> From<E> for Unlisted {
     fn from(error: E) -> Self {
-        Self::Failed(Box::new(error.into()))
+        match error.into() {
+            CopyError::Place(PlaceError::Unread(_)) => Self::Unread,
+            error => Self::Failed(Box::new(error)),
+        }
     }
 }
 
@@ -111,6 +114,42 @@ pub(crate) struct Listed {
     pub(crate) kept: Vec<layer::Stat>,
     /// Something in it is made, with a time of our own.
     pub(crate) made: bool,
+    /// What is unpacked after all else.
+    pub(crate) archives: archive::Archives,
+}
+
+impl Listed {
+    /// The nodes of the source whose content goes into the layer or its key.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let entries = self.entries.iter().filter_map(|entry| match entry.from {
+            entries::From::Node(node) => Some(node),
+            _ => None,
+        });
+        entries.chain(self.archives.nodes.iter().copied())
+    }
+
+    /// Puts everything into a layer.
+    pub(crate) fn write(
+        &self,
+        ingest: &mut layer::Ingest,
+        contents: Contents<'_>,
+        root: &Rootfs,
+        lease: &store::Lease,
+    ) -> Result<stream::Lessons, CopyError> {
+        let lessons = stream::write(ingest, &self.entries, contents, lease)?;
+        if let Some(source) = contents.source.filter(|_| !self.archives.nodes.is_empty()) {
+            let mut unpacker = archive::Unpacker::new(root, ingest, &self.archives);
+            for entry in self.entries.iter() {
+                let target = match entry.from {
+                    entries::From::Node(node) => source.tree().target(node),
+                    _ => &[],
+                };
+                unpacker.note(self.entries.path(entry), entry.kind, target);
+            }
+            unpacker.unpack(source)?;
+        }
+        Ok(lessons)
+    }
 }
 
 /// Lists what a COPY puts into its layer. `origin` is what people call the source.
@@ -131,29 +170,43 @@ pub(crate) fn list(
         mode: step.mode.clone(),
         keep_owner: source.is_some_and(Source::keeps_owner),
         epoch,
+        exclude: Patterns::new(&step.exclude).map_err(CopyError::Pattern)?,
         link: step.link,
     };
     let mut entries = Entries::default();
     let mut destination = Destination::find(
         root,
         &rules,
-        step.destination.as_bytes(),
+        &step.destination,
         step.into_directory,
         &mut entries,
     )?;
+    let mut archives = Vec::new();
     for path in &step.sources {
         let Some(source) = source else {
             return Err(CopyError::NoContext(path.clone()).into());
         };
-        for selected in found(source, path, origin)? {
-            let mut keep = excluded(step, source, &selected);
-            destination.place(source.tree(), &selected, &mut keep, &mut entries)?;
+        let nothing = |nothing| failed(nothing, path, origin);
+        if step.parents {
+            destination.enter(&mut entries)?;
+            for (top, nodes) in select::select_parents(source.tree(), path).map_err(nothing)? {
+                destination.place_parents(source.tree(), top.node, &nodes, &mut entries)?;
+            }
+            continue;
+        }
+        for selected in select::select(source.tree(), path).map_err(nothing)? {
+            if step.unpack && archive::is_archive(source, selected.node)? {
+                archives.push(selected.node);
+                destination.enter(&mut entries)?;
+                continue;
+            }
+            destination.place(source.tree(), &selected, &mut entries)?;
         }
     }
     for (number, (name, _)) in step.inline.iter().enumerate() {
         destination.place_inline(name.as_bytes(), number as u32, &mut entries)?;
     }
-    let kept = std::mem::take(&mut destination.kept);
+    let (kept, into) = (std::mem::take(&mut destination.kept), destination.path());
     let conflict = |conflict: entries::Conflict| {
         CopyError::Conflict(String::from_utf8_lossy(&conflict.path).into_owned())
     };
@@ -161,38 +214,33 @@ pub(crate) fn list(
     let made = entries
         .iter()
         .any(|entry| matches!(entry.from, entries::From::Made | entries::From::Inline(_)));
+    let archives = archive::Archives {
+        nodes: archives,
+        into,
+        owner,
+        epoch,
+    };
     Ok(Listed {
         entries,
         kept,
         made,
+        archives,
     })
 }
 
-/// What of a selected thing is copied.
-fn excluded<'a>(
-    step: &'a CopyStep,
-    source: &'a Source,
-    selected: &'a Selected,
-) -> impl FnMut(NodeId, &[u8]) -> Keep + 'a {
-    let _ = (step, source, selected);
-    move |_, _| Keep::Yes
-}
-
-fn found(source: &Source, path: &str, origin: &str) -> Result<Vec<Selected>, Unlisted> {
-    select::select(source.tree(), path.as_bytes()).map_err(|nothing| {
-        let path = path.to_owned();
-        let error = match nothing {
-            Nothing::Unread => return Unlisted::Unread,
-            Nothing::NotFound => CopyError::NotFound {
-                ignored: false,
-                path,
-                origin: origin.to_owned(),
-            },
-            Nothing::Pattern => CopyError::Pattern(path),
-            Nothing::Loop => CopyError::Links(path),
-        };
-        error.into()
-    })
+fn failed(nothing: Nothing, path: &str, origin: &str) -> Unlisted {
+    let path = path.to_owned();
+    let error = match nothing {
+        Nothing::Unread => return Unlisted::Unread,
+        Nothing::NotFound => CopyError::NotFound {
+            ignored: false,
+            path,
+            origin: origin.to_owned(),
+        },
+        Nothing::Pattern(error) => CopyError::Pattern(error),
+        Nothing::Loop => CopyError::Links(path),
+    };
+    error.into()
 }
 
 /// Lists what a WORKDIR makes.
@@ -217,22 +265,26 @@ pub(crate) fn list_workdir(
         return Ok(Listed::default());
     }
     let mut entries = Entries::default();
-    let mut destination = Destination::find(root, &rules, path.as_bytes(), true, &mut entries)?;
+    let mut destination = Destination::find(root, &rules, path, true, &mut entries)?;
     Ok(Listed {
         kept: std::mem::take(&mut destination.kept),
         entries,
         made: true,
+        archives: archive::Archives::default(),
     })
 }
 
 /// The part of a path before its first component with a wildcard: what of a tree must be known to select it.
 pub(crate) fn literal_prefix(path: &str) -> Vec<Vec<u8>> {
-    let parts = select::components(path.as_bytes());
+    let parts = select::components(path);
     let literal = parts
         .iter()
-        .position(|part| glob::has_wildcards(part))
+        .position(|part| dockerfile::glob::has_wildcards(part))
         .unwrap_or(parts.len());
-    parts[..literal].iter().map(|part| part.to_vec()).collect()
+    parts[..literal]
+        .iter()
+        .map(|part| part.as_bytes().to_vec())
+        .collect()
 }
 
 /// The mode of `--chmod` as part of a key.

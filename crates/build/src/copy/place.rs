@@ -1,6 +1,9 @@
 //! Where the things that COPY selected go: the entries of the layer, with all that the root file system says about it.
 
-use layer::{FileType, IndexError, Stat};
+use std::collections::BTreeSet;
+
+use dockerfile::ignore::{Level, Patterns};
+use layer::{FileType, IndexError, Stat, ViewNode};
 
 use super::entries::{Entries, From, Like};
 use super::select::Selected;
@@ -20,6 +23,9 @@ pub enum PlaceError {
     /// A parent directory that is something else.
     #[error("cannot create the directory `/{0}`: something else has this name")]
     NotADirectory(String),
+    /// A directory of the source that nobody looked into.
+    #[error("the directory `{0}` of the context was not read")]
+    Unread(String),
     /// The root file system cannot be read.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -36,6 +42,8 @@ pub(crate) struct Rules {
     pub(crate) keep_owner: bool,
     /// The time of what is made on the way, if there is one for the build: `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<Time>,
+    /// `--exclude`.
+    pub(crate) exclude: Patterns,
     /// Destination links are not followed and nothing below counts: `--link`.
     pub(crate) link: bool,
 }
@@ -115,14 +123,14 @@ impl<'a> Destination<'a> {
     pub(crate) fn find(
         root: &'a Rootfs,
         rules: &'a Rules,
-        path: &[u8],
+        path: &str,
         is_dir: bool,
         entries: &mut Entries,
     ) -> Result<Self, PlaceError> {
         let way = if rules.link {
             unlinked(path)
         } else {
-            root.way(path)?
+            root.way(path.as_bytes())?
         };
         let kind = way.kind();
         let listed = way.components.is_empty();
@@ -209,32 +217,65 @@ impl<'a> Destination<'a> {
         &mut self,
         tree: &Tree,
         selected: &Selected,
-        keep: &mut dyn FnMut(NodeId, &[u8]) -> Keep,
         entries: &mut Entries,
     ) -> Result<(), PlaceError> {
         entries.next_source();
         if tree.node(selected.node).stat.kind == NodeKind::Dir {
             self.make_self(entries)?;
-            return self.place_tree(tree, selected.node, keep, entries);
+            return self.place_tree(tree, selected.node, None, entries);
         }
-        if keep(selected.node, &selected.name) != Keep::Yes {
+        if self.rules.exclude.root().excludes(&selected.name) {
             return Ok(());
         }
-        let mut path = self.way.path();
-        if self.kind == Some(FileType::Dir) {
-            self.make_self(entries)?;
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&selected.name);
-            if self.is_dir_below(&[&selected.name])? {
-                return Err(PlaceError::FileOverDir(shown(&path)));
-            }
-        } else {
-            self.kind = Some(FileType::File);
-        }
+        let path = self.path_of(&selected.name, entries)?;
         self.push(tree, selected.node, &path, entries);
         Ok(())
+    }
+
+    /// Copies `nodes` with the directories between them and `top`.
+    pub(crate) fn place_parents(
+        &mut self,
+        tree: &Tree,
+        top: NodeId,
+        nodes: &BTreeSet<NodeId>,
+        entries: &mut Entries,
+    ) -> Result<(), PlaceError> {
+        entries.next_source();
+        self.make_self(entries)?;
+        self.place_tree(tree, top, Some(nodes), entries)
+    }
+
+    /// The path that the destination leads to.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        self.way.path()
+    }
+
+    /// Makes the destination a directory, whatever is copied to it.
+    pub(crate) fn enter(&mut self, entries: &mut Entries) -> Result<(), PlaceError> {
+        self.make_self(entries)
+    }
+
+    /// Where something that is no directory goes.
+    fn path_of(&mut self, name: &[u8], entries: &mut Entries) -> Result<Vec<u8>, PlaceError> {
+        let mut path = self.way.path();
+        if self.kind != Some(FileType::Dir) {
+            self.kind = Some(FileType::File);
+            return Ok(path);
+        }
+        self.make_self(entries)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let dir = self.node()?;
+        let there = dir
+            .map(|dir| self.root.view().child(&dir, name))
+            .transpose()?
+            .flatten();
+        if there.is_some_and(|there| there.kind() == FileType::Dir) {
+            return Err(PlaceError::FileOverDir(shown(&path)));
+        }
+        Ok(path)
     }
 
     fn push(&self, tree: &Tree, id: NodeId, path: &[u8], entries: &mut Entries) {
@@ -254,19 +295,7 @@ impl<'a> Destination<'a> {
         number: u32,
         entries: &mut Entries,
     ) -> Result<(), PlaceError> {
-        let mut path = self.way.path();
-        if self.kind == Some(FileType::Dir) {
-            self.make_self(entries)?;
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-            if self.is_dir_below(&[name])? {
-                return Err(PlaceError::FileOverDir(shown(&path)));
-            }
-        } else {
-            self.kind = Some(FileType::File);
-        }
+        let path = self.path_of(name, entries)?;
         let owner = self.rules.owner.unwrap_or(Owner::ROOT);
         let mode = self
             .rules
@@ -285,19 +314,6 @@ impl<'a> Destination<'a> {
         Ok(())
     }
 
-    fn is_dir_below(&self, names: &[&[u8]]) -> Result<bool, IndexError> {
-        let Some(mut node) = self.node()? else {
-            return Ok(false);
-        };
-        for name in names {
-            match self.root.view().child(&node, name)? {
-                Some(child) => node = child,
-                None => return Ok(false),
-            }
-        }
-        Ok(node.kind() == FileType::Dir)
-    }
-
     /// What the root file system has at the destination.
     fn node(&self) -> Result<Option<layer::ViewNode>, IndexError> {
         if self.rules.link {
@@ -309,59 +325,53 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Copies what is in a directory.
+    /// Copies what is in a directory; of it only `nodes`, with all in them and the directories on the way, if they are given.
     fn place_tree(
         &self,
         tree: &Tree,
         top: NodeId,
-        keep: &mut dyn FnMut(NodeId, &[u8]) -> Keep,
+        nodes: Option<&BTreeSet<NodeId>>,
         entries: &mut Entries,
     ) -> Result<(), PlaceError> {
-        let stem = {
-            let mut stem = self.way.path();
-            if !stem.is_empty() {
-                stem.push(b'/');
-            }
-            stem
-        };
-        // The directories on the way to the current node: its end in the tree, the length of its path, and what the root file
-        // system has there.
-        let mut open = vec![(tree.node(top).end, stem.len(), self.node()?)];
-        // Directories that are only wanted if something in them is.
+        let mut path = self.way.path();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        let mut open = vec![Open {
+            end: tree.node(top).end,
+            length: path.len(),
+            there: self.node()?,
+            level: (!self.rules.exclude.is_empty()).then(|| self.rules.exclude.root()),
+            taken: nodes.is_none(),
+        }];
+        // Directories that are only copied if something in them is.
         let mut waiting: Vec<(NodeId, Vec<u8>)> = Vec::new();
-        let mut path = stem.clone();
         let mut id = top + 1;
         while id < tree.node(top).end {
-            while open.last().is_some_and(|(end, _, _)| *end <= id) {
+            while open.last().is_some_and(|dir| dir.end <= id) {
                 open.pop();
             }
-            let Some((_, length, below)) = open.last() else {
+            let Some(above) = open.last() else {
                 break;
             };
-            path.truncate(*length);
-            path.extend_from_slice(tree.name(id));
-            let node = tree.node(id);
-            let kept = keep(id, &path[stem.len()..]);
-            if kept == Keep::Prune {
+            let (node, name) = (tree.node(id), tree.name(id));
+            let is_dir = node.stat.kind == NodeKind::Dir;
+            path.truncate(above.length);
+            path.extend_from_slice(name);
+            let taken = above.taken || nodes.is_some_and(|nodes| nodes.contains(&id));
+            let (level, excluded) = above.judge(name, is_dir);
+            let inside = || nodes.is_some_and(|nodes| nodes.range(id..node.end).next().is_some());
+            if level.as_ref().is_some_and(Level::can_be_skipped) || (!taken && !inside()) {
                 id = node.end;
                 continue;
             }
-            let is_dir = node.stat.kind == NodeKind::Dir;
-            let there = match below {
-                Some(dir) => self.root.view().child(dir, tree.name(id))?,
-                None => None,
-            };
-            if let Some(there) = there.as_ref().filter(|_| kept == Keep::Yes)
-                && (there.kind() == FileType::Dir) != is_dir
-            {
-                let error = if is_dir {
-                    PlaceError::DirOverFile
-                } else {
-                    PlaceError::FileOverDir
-                };
-                return Err(error(shown(&path)));
-            }
-            if kept == Keep::Yes {
+            let there = above
+                .there
+                .as_ref()
+                .map(|dir| self.root.view().child(dir, name))
+                .transpose()?
+                .flatten();
+            if taken && !excluded {
                 waiting.retain(|(dir, _)| id < tree.node(*dir).end);
                 for (dir, path) in waiting.drain(..) {
                     self.push(tree, dir, &path, entries);
@@ -370,9 +380,21 @@ impl<'a> Destination<'a> {
             } else if is_dir {
                 waiting.push((id, path.clone()));
             }
+            if is_dir || (taken && !excluded) {
+                fits(there.as_ref(), is_dir, &path)?;
+            }
+            if node.unread {
+                return Err(PlaceError::Unread(shown(&tree.path(id))));
+            }
             if is_dir {
                 path.push(b'/');
-                open.push((node.end, path.len(), there));
+                open.push(Open {
+                    end: node.end,
+                    length: path.len(),
+                    there,
+                    level,
+                    taken,
+                });
             }
             id += 1;
         }
@@ -380,23 +402,50 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// Whether a node is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// It is.
-    Yes,
-    /// It is not; of a directory, something in it may be, and then the directory is too.
-    No,
-    /// Neither it nor anything in it.
-    Prune,
+/// Whether a directory or something else may be where the root file system has `there`.
+fn fits(there: Option<&ViewNode>, is_dir: bool, path: &[u8]) -> Result<(), PlaceError> {
+    match there.map(|there| there.kind() == FileType::Dir) {
+        Some(false) if is_dir => Err(PlaceError::DirOverFile(shown(path))),
+        Some(true) if !is_dir => Err(PlaceError::FileOverDir(shown(path))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A directory on the way to the node that is being copied.
+struct Open<'p> {
+    /// Its end in the tree.
+    end: NodeId,
+    /// The length of its path, with the slash.
+    length: usize,
+    /// What the root file system has there.
+    there: Option<ViewNode>,
+    /// Which of `--exclude`'s patterns count in it, if there are any.
+    level: Option<Level<'p>>,
+    /// All in it is copied.
+    taken: bool,
+}
+
+impl<'p> Open<'p> {
+    /// Whether `--exclude` leaves out an entry; for a directory also its own level.
+    fn judge(&self, name: &[u8], is_dir: bool) -> (Option<Level<'p>>, bool) {
+        match &self.level {
+            None => (None, false),
+            Some(level) if is_dir => {
+                let entered = level.enter(name);
+                let excluded = entered.is_excluded();
+                (Some(entered), excluded)
+            }
+            Some(level) => (None, level.excludes(name)),
+        }
+    }
 }
 
 /// A way that follows nothing and finds nothing.
-fn unlinked(path: &[u8]) -> Way {
+fn unlinked(path: &str) -> Way {
     let components = super::select::components(path)
         .into_iter()
         .map(|name| crate::rootfs::Component {
-            name: name.to_vec(),
+            name: name.as_bytes().to_vec(),
             node: None,
         })
         .collect();

@@ -1,6 +1,10 @@
 //! What a source of COPY or ADD names in a tree: wildcards, links, and what is not there.
 
-use super::glob::{self, BadPattern};
+use std::collections::BTreeSet;
+
+use dockerfile::InvalidValue;
+use dockerfile::glob::{self, Component};
+
 use crate::context::tree::{NodeId, NodeKind, Tree};
 
 /// As many links as the kernel follows before it says that there are too many.
@@ -13,8 +17,6 @@ pub(crate) struct Selected {
     pub(crate) node: NodeId,
     /// The last component of the name under which it was found: what it is called inside a directory that it is copied to.
     pub(crate) name: Vec<u8>,
-    /// The path under which it was found, links not followed.
-    pub(crate) path: Vec<u8>,
 }
 
 /// Why a source names nothing.
@@ -23,26 +25,26 @@ pub(crate) enum Nothing {
     /// No such file.
     NotFound,
     /// The pattern is malformed.
-    Pattern,
+    Pattern(InvalidValue),
     /// Links that lead to each other.
     Loop,
     /// The path leads into a directory that the walk did not enter: walk again, wanting everything.
     Unread,
 }
 
-impl From<BadPattern> for Nothing {
-    fn from(_: BadPattern) -> Self {
-        Self::Pattern
+impl From<InvalidValue> for Nothing {
+    fn from(error: InvalidValue) -> Self {
+        Self::Pattern(error)
     }
 }
 
 /// The components of a path, `.` and empty ones dropped, `..` applied and held at the root.
-pub(crate) fn components(path: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn components(path: &str) -> Vec<&str> {
     let mut found = Vec::new();
-    for part in path.split(|byte| *byte == b'/') {
+    for part in path.split('/') {
         match part {
-            b"" | b"." => {}
-            b".." => {
+            "" | "." => {}
+            ".." => {
                 found.pop();
             }
             part => found.push(part),
@@ -52,55 +54,49 @@ pub(crate) fn components(path: &[u8]) -> Vec<&[u8]> {
 }
 
 /// All that `source` names in `tree`, sorted. A pattern that matches nothing gives nothing; a plain name must be there.
-pub(crate) fn select(tree: &Tree, source: &[u8]) -> Result<Vec<Selected>, Nothing> {
+pub(crate) fn select(tree: &Tree, source: &str) -> Result<Vec<Selected>, Nothing> {
     let parts = components(source);
     let literal = parts
         .iter()
         .position(|part| glob::has_wildcards(part))
         .unwrap_or(parts.len());
     let (stem, pattern) = parts.split_at(literal);
-    let start = match resolve(tree, 0, stem) {
+    let pattern = pattern
+        .iter()
+        .map(|part| Component::parse(part))
+        .collect::<Result<Vec<_>, _>>()?;
+    let stem: Vec<&[u8]> = stem.iter().map(|part| part.as_bytes()).collect();
+    let start = match resolve(tree, 0, &stem) {
         Ok(start) => start,
         // `COPY nodir/* .` is as harmless as `COPY dir/nomatch* .`.
         Err(Nothing::NotFound) if !pattern.is_empty() => return Ok(Vec::new()),
         Err(nothing) => return Err(nothing),
     };
-    let stem_path = stem.join(&b'/');
     if pattern.is_empty() {
         let name = stem.last().map_or_else(Vec::new, |name| name.to_vec());
-        return Ok(vec![Selected {
-            node: start,
-            name,
-            path: stem_path,
-        }]);
+        return Ok(vec![Selected { node: start, name }]);
     }
     let mut found = Vec::new();
-    expand(tree, start, &stem_path, pattern, &mut found)?;
-    found
-        .into_iter()
-        .filter_map(|(node, path)| {
-            let at = path
-                .iter()
-                .rposition(|byte| *byte == b'/')
-                .map_or(0, |slash| slash + 1);
-            let name = path[at..].to_vec();
-            match follow(tree, node) {
-                Ok(node) => Some(Ok(Selected { node, name, path })),
-                // A link that leads nowhere is not worth failing for if nobody named it.
-                Err(Nothing::NotFound) => None,
-                Err(nothing) => Some(Err(nothing)),
-            }
-        })
-        .collect()
+    expand(tree, start, &pattern, &mut found)?;
+    let mut selected = Vec::with_capacity(found.len());
+    for node in found {
+        let name = tree.name(node).to_vec();
+        match follow(tree, node) {
+            Ok(node) => selected.push(Selected { node, name }),
+            // A link that leads nowhere is not worth failing for if nobody named it.
+            Err(Nothing::NotFound) => {}
+            Err(nothing) => return Err(nothing),
+        }
+    }
+    Ok(selected)
 }
 
 /// Matches the components of `pattern` below a directory. Links on the way are not followed, as with a directory walk.
 fn expand(
     tree: &Tree,
     dir: NodeId,
-    path: &[u8],
-    pattern: &[&[u8]],
-    found: &mut Vec<(NodeId, Vec<u8>)>,
+    pattern: &[Component],
+    found: &mut Vec<NodeId>,
 ) -> Result<(), Nothing> {
     let Some((first, rest)) = pattern.split_first() else {
         return Ok(());
@@ -108,21 +104,103 @@ fn expand(
     if tree.node(dir).unread {
         return Err(Nothing::Unread);
     }
-    // A malformed pattern is an error also where there is nothing to match.
-    glob::matches(first, b"")?;
     for child in tree.children(dir) {
-        if !glob::matches(first, tree.name(child))? {
+        if !first.matches(tree.name(child)) {
             continue;
         }
-        let mut child_path = path.to_vec();
-        if !child_path.is_empty() {
-            child_path.push(b'/');
-        }
-        child_path.extend_from_slice(tree.name(child));
         if rest.is_empty() {
-            found.push((child, child_path));
+            found.push(child);
         } else if tree.node(child).stat.kind == NodeKind::Dir {
-            expand(tree, child, &child_path, rest, found)?;
+            expand(tree, child, rest, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// A component of a `--parents` pattern.
+enum Part {
+    /// Any number of directories.
+    Deep,
+    One(Component),
+}
+
+/// What a source of `COPY --parents` names: directories below which the paths are kept, and the nodes in each.
+///
+/// The first `/./` marks where the kept path begins; without one it begins at the root.
+pub(crate) fn select_parents(
+    tree: &Tree,
+    source: &str,
+) -> Result<Vec<(Selected, BTreeSet<NodeId>)>, Nothing> {
+    let (stem, kept) = match source.split_once("/./") {
+        Some((stem, kept)) => (stem, kept),
+        None => ("", source),
+    };
+    let mut parts = Vec::new();
+    let mut wild = glob::has_wildcards(stem);
+    for part in components(kept) {
+        wild |= glob::has_wildcards(part);
+        parts.push(if part == "**" {
+            Part::Deep
+        } else {
+            Part::One(Component::parse(part)?)
+        });
+    }
+    let mut all = Vec::new();
+    let mut any = false;
+    for top in select(tree, stem)? {
+        let mut nodes = BTreeSet::new();
+        if tree.node(top.node).stat.kind == NodeKind::Dir {
+            let mut seen = BTreeSet::new();
+            expand_deep(tree, top.node, &parts, 0, &mut seen, &mut nodes)?;
+        }
+        any |= !nodes.is_empty();
+        all.push((top, nodes));
+    }
+    if !any && !wild {
+        return Err(Nothing::NotFound);
+    }
+    Ok(all)
+}
+
+/// Matches `parts` from number `at` below a directory. `seen` keeps patterns with many `**` from trying everything
+/// again and again.
+fn expand_deep(
+    tree: &Tree,
+    dir: NodeId,
+    parts: &[Part],
+    at: usize,
+    seen: &mut BTreeSet<(NodeId, usize)>,
+    found: &mut BTreeSet<NodeId>,
+) -> Result<(), Nothing> {
+    if !seen.insert((dir, at)) {
+        return Ok(());
+    }
+    let Some(part) = parts.get(at) else {
+        found.insert(dir);
+        return Ok(());
+    };
+    if tree.node(dir).unread {
+        return Err(Nothing::Unread);
+    }
+    let last = at + 1 == parts.len();
+    if matches!(part, Part::Deep) && !last {
+        expand_deep(tree, dir, parts, at + 1, seen, found)?;
+    }
+    for child in tree.children(dir) {
+        let is_dir = tree.node(child).stat.kind == NodeKind::Dir;
+        match part {
+            Part::Deep if last => {
+                found.insert(child);
+            }
+            Part::Deep if is_dir => expand_deep(tree, child, parts, at, seen, found)?,
+            Part::One(component) if component.matches(tree.name(child)) => {
+                if last {
+                    found.insert(child);
+                } else if is_dir {
+                    expand_deep(tree, child, parts, at + 1, seen, found)?;
+                }
+            }
+            Part::Deep | Part::One(_) => {}
         }
     }
     Ok(())

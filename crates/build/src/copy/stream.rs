@@ -174,72 +174,62 @@ pub(crate) fn write(
     Ok(writer.lessons)
 }
 
+/// The files among `nodes` whose content is not known.
+fn unknown_of<'a>(
+    nodes: impl Iterator<Item = NodeId> + 'a,
+    source: &'a Source,
+) -> impl Iterator<Item = NodeId> + 'a {
+    nodes.filter(|node| {
+        source.tree().node(*node).stat.kind == NodeKind::File && source.digest(*node).is_none()
+    })
+}
+
 /// Reads the files whose content is not known, without writing anything.
-pub(crate) fn read_unknown(entries: &Entries, source: &Source) -> Result<Lessons, StreamError> {
+pub(crate) fn read_unknown(
+    nodes: impl Iterator<Item = NodeId>,
+    source: &Source,
+) -> Result<Lessons, StreamError> {
     let mut lessons = Lessons::default();
     let mut buffer = Vec::new();
     let Some(mut reader) = reader(Some(source)) else {
         return Ok(lessons);
     };
-    for entry in entries.iter() {
-        let From::Node(node) = entry.from else {
-            continue;
-        };
-        if source.tree().node(node).stat.kind != NodeKind::File || source.digest(node).is_some() {
-            continue;
-        }
-        match &mut reader {
+    for node in unknown_of(nodes, source) {
+        let learned = match &mut reader {
             Reader::Context { context, opener } => {
-                let read = read_file(context, opener, node, &mut buffer)?;
-                let learned = match read {
+                match read_file(context, opener, node, &mut buffer)? {
                     ReadFile::Whole { learned, .. } => learned,
                     ReadFile::Large { file, stat, xattrs } => {
-                        let mut hashing = Hashing {
-                            inner: file,
-                            hasher: blake3::Hasher::new(),
-                        };
-                        let copied = std::io::copy(
-                            &mut Read::by_ref(&mut hashing).take(stat.size),
-                            &mut std::io::sink(),
-                        );
+                        let mut hashing = Hashing::new(file);
+                        let mut limited = Read::by_ref(&mut hashing).take(stat.size);
+                        let copied = std::io::copy(&mut limited, &mut std::io::sink());
                         copied.map_err(|error| at_file(context, node, error))?;
                         learned(context, node, stat, xattrs, hashing.digest())
                     }
-                };
-                lessons.learned.push(learned);
+                }
             }
             Reader::Image(image) => {
-                let mut hashing = Hashing {
-                    inner: image.open(node)?,
-                    hasher: blake3::Hasher::new(),
-                };
-                std::io::copy(&mut hashing, &mut std::io::sink())
-                    .map_err(|source| at_image(image, node, source))?;
-                lessons.learned.push(Learned {
+                let mut hashing = Hashing::new(image.open(node)?);
+                let copied = std::io::copy(&mut hashing, &mut std::io::sink());
+                copied.map_err(|source| at_image(image, node, source))?;
+                Learned {
                     node,
                     digest: hashing.digest(),
                     stat: None,
                     xattrs: None,
-                });
+                }
             }
-        }
+        };
+        lessons.learned.push(learned);
     }
     Ok(lessons)
 }
 
-/// The files of the list whose content is not known, and their size together.
-pub(crate) fn unknown(entries: &Entries, source: &Source) -> (u64, u64) {
-    let mut found = (0, 0);
-    for entry in entries.iter() {
-        if let From::Node(node) = entry.from {
-            let stat = &source.tree().node(node).stat;
-            if stat.kind == NodeKind::File && source.digest(node).is_none() {
-                found.0 += 1;
-                found.1 += stat.size;
-            }
-        }
-    }
-    found
+/// The size of the files whose content is not known.
+pub(crate) fn unknown(nodes: impl Iterator<Item = NodeId>, source: &Source) -> u64 {
+    unknown_of(nodes, source)
+        .map(|node| source.tree().node(node).stat.size)
+        .sum()
 }
 
 fn at_file(context: &Context, node: NodeId, source: std::io::Error) -> StreamError {
@@ -264,6 +254,13 @@ struct Hashing<R> {
 }
 
 impl<R> Hashing<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hasher: blake3::Hasher::new(),
+        }
+    }
+
     fn digest(&self) -> ContentDigest {
         *self.hasher.finalize().as_bytes()
     }
@@ -473,10 +470,7 @@ impl Writer<'_> {
                 meta.xattrs.clone_from(&xattrs);
                 // Its bytes may be of several moments if it changes now. The stat is from before, so the index will not
                 // believe them.
-                let mut hashing = Hashing {
-                    inner: file,
-                    hasher: blake3::Hasher::new(),
-                };
+                let mut hashing = Hashing::new(file);
                 let at = self.ingest.append(
                     path,
                     &meta,
@@ -525,10 +519,7 @@ impl Writer<'_> {
             self.ingest.append_bytes(path, &meta, bytes)?;
             *blake3::hash(bytes).as_bytes()
         } else {
-            let mut hashing = Hashing {
-                inner: file,
-                hasher: blake3::Hasher::new(),
-            };
+            let mut hashing = Hashing::new(file);
             self.ingest.append(path, &meta, &mut hashing)?;
             hashing.digest()
         };

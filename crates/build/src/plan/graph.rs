@@ -2,7 +2,7 @@
 
 use dockerfile::Span;
 use dockerfile::chmod::Chmod;
-use oci::{DiffId, Digest, HistoryEntry, ImageConfig, Reference};
+use oci::{DiffId, Digest, HistoryEntry, ImageConfig};
 
 /// Names a step of a [`Graph`].
 pub(crate) type StepId = usize;
@@ -62,7 +62,6 @@ pub(crate) enum Work {
 
 #[derive(Debug)]
 pub(crate) struct ImageStep {
-    pub(crate) reference: Reference,
     /// The digest of its manifest.
     pub(crate) digest: Digest,
     pub(crate) layers: Vec<DiffId>,

@@ -65,8 +65,16 @@ fn invalid(span: Span) -> impl Fn(dockerfile::InvalidValue) -> Diagnostic {
     }
 }
 
+/// An instruction's place: its stage, its text, and how the name of its step begins.
+#[derive(Debug, Clone, Copy)]
+struct Here<'a> {
+    stage: usize,
+    span: Span,
+    name: &'a str,
+}
+
 impl Planner<'_> {
-    /// Applies an instruction; `name` is what its step is called, if it is one.
+    /// Applies an instruction; `name` is how the name of its step begins, if it is one.
     pub(super) fn instruction(
         &mut self,
         stage: usize,
@@ -75,11 +83,12 @@ impl Planner<'_> {
         state: &mut State,
     ) -> Result<()> {
         let span = instruction.span;
+        let here = Here { stage, span, name };
         match &instruction.kind {
-            InstructionKind::Run(run) => self.run(stage, span, name, run, state),
-            InstructionKind::Copy(copy) => self.copy(stage, span, name, copy, false, state),
-            InstructionKind::Add(add) => self.copy(stage, span, name, add, true, state),
-            InstructionKind::Workdir(dir) => self.workdir(stage, span, name, dir, state),
+            InstructionKind::Run(run) => self.run(here, run, state),
+            InstructionKind::Copy(copy) => self.copy(here, copy, false, state),
+            InstructionKind::Add(add) => self.copy(here, add, true, state),
+            InstructionKind::Workdir(dir) => self.workdir(here, dir, state),
             kind => configure(span, kind, state),
         }
     }
@@ -94,14 +103,9 @@ impl Planner<'_> {
     }
 
     /// What people see of a step: the instruction as written, variables in it expanded where the builder expands them.
-    fn step(
-        &mut self,
-        stage: usize,
-        span: Span,
-        name: String,
-        state: &mut State,
-        work: Work,
-    ) -> StepId {
+    fn step(&mut self, here: Here<'_>, text: &str, state: &mut State, work: Work) -> StepId {
+        let Here { stage, span, name } = here;
+        let name = format!("{name}{text}");
         let no_cache = self.no_cache(stage);
         let step = self.add(Step {
             work,
@@ -114,14 +118,8 @@ impl Planner<'_> {
         step
     }
 
-    fn workdir(
-        &mut self,
-        stage: usize,
-        span: Span,
-        name: &str,
-        dir: &str,
-        state: &mut State,
-    ) -> Result<()> {
+    fn workdir(&mut self, here: Here<'_>, dir: &str, state: &mut State) -> Result<()> {
+        let span = here.span;
         let expanded = state.expand(span, dir)?;
         let path = path::join(state.workdir(), &expanded);
         state.config.config.working_dir.clone_from(&path);
@@ -135,9 +133,8 @@ impl Planner<'_> {
             user: state.config.config.user.clone(),
         };
         let step = self.step(
-            stage,
-            span,
-            format!("{name}WORKDIR {expanded}"),
+            here,
+            &format!("WORKDIR {expanded}"),
             state,
             Work::Workdir(work),
         );
@@ -145,14 +142,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn run(
-        &mut self,
-        stage: usize,
-        span: Span,
-        name: &str,
-        run: &Run,
-        state: &mut State,
-    ) -> Result<()> {
+    fn run(&mut self, here: Here<'_>, run: &Run, state: &mut State) -> Result<()> {
+        let Here { stage, span, .. } = here;
         let shell = state.shell();
         let script = run.script();
         let argv = history::argv(&script, &shell);
@@ -209,9 +200,8 @@ impl Planner<'_> {
         };
         let text = history::run(&state.scope.history_args(), &argv);
         let step = self.step(
-            stage,
-            span,
-            format!("{name}RUN {shown}"),
+            here,
+            &format!("RUN {shown}"),
             state,
             Work::Run(Box::new(work)),
         );
@@ -247,15 +237,8 @@ impl Planner<'_> {
         })
     }
 
-    fn copy(
-        &mut self,
-        stage: usize,
-        span: Span,
-        name: &str,
-        copy: &Copy,
-        add: bool,
-        state: &mut State,
-    ) -> Result<()> {
+    fn copy(&mut self, here: Here<'_>, copy: &Copy, add: bool, state: &mut State) -> Result<()> {
+        let Here { stage, span, .. } = here;
         let mut expanded = copy.clone();
         for source in &mut expanded.sources {
             if let Source::Path(path) = source {
@@ -268,9 +251,10 @@ impl Planner<'_> {
             &mut expanded.flags.chmod,
             &mut expanded.flags.checksum,
         ] {
-            if let Some(value) = flag {
-                *value = state.expand(span, value)?;
-            }
+            *flag = flag
+                .as_deref()
+                .map(|value| state.expand(span, value))
+                .transpose()?;
         }
         check_sources(span, &expanded, add)?;
         let mode = expanded
@@ -321,13 +305,7 @@ impl Planner<'_> {
         let text = history::copy(&expanded, add);
         // As written but expanded, `--from` and `--link` included.
         let shown = shown(&expanded, add);
-        let step = self.step(
-            stage,
-            span,
-            format!("{name}{shown}"),
-            state,
-            Work::Copy(Box::new(work)),
-        );
+        let step = self.step(here, &shown, state, Work::Copy(Box::new(work)));
         state.remember(text, Some(step));
         Ok(())
     }
@@ -404,54 +382,10 @@ fn configure(span: Span, kind: &InstructionKind, state: &mut State) -> Result<()
             state.config.config.labels.extend(pairs.iter().cloned());
             history::label(&pairs)
         }
-        InstructionKind::Cmd(command) => {
-            let argv = command.argv(&state.shell());
-            state.own_cmd = true;
-            // As Docker does, a shell's text is one argument; the flag is for Windows only.
-            state.config.config.cmd = Some(argv.clone());
-            history::cmd(&argv)
-        }
-        InstructionKind::Entrypoint(command) => {
-            let argv = command.argv(&state.shell());
-            // Arguments for another program mean nothing to this one.
-            if !state.own_cmd {
-                state.config.config.cmd = None;
-            }
-            state.config.config.entrypoint = Some(argv.clone());
-            history::entrypoint(&argv)
-        }
-        InstructionKind::Expose(words) => {
-            let mut expanded = Vec::new();
-            for word in ports::in_order(words) {
-                let found = state
-                    .scope
-                    .expand_words(word)
-                    .map_err(|error| at(span, error))?;
-                expanded.extend(found.words);
-            }
-            let found = ports::parse(expanded.iter().map(String::as_str)).map_err(invalid(span))?;
-            state
-                .config
-                .config
-                .exposed_ports
-                .extend(found.ports.iter().map(|port| (port.clone(), Empty {})));
-            history::expose(&found.ports)
-        }
-        InstructionKind::Volume(paths) => {
-            let paths = paths
-                .iter()
-                .map(|path| state.expand(span, path))
-                .collect::<Result<Vec<_>>>()?;
-            if paths.iter().any(String::is_empty) {
-                return Err(at(span, "the path of a VOLUME is empty"));
-            }
-            state
-                .config
-                .config
-                .volumes
-                .extend(paths.iter().map(|path| (path.clone(), Empty {})));
-            history::volume(&paths)
-        }
+        InstructionKind::Cmd(command) => command_of(command, state),
+        InstructionKind::Entrypoint(command) => entrypoint(command, state),
+        InstructionKind::Expose(words) => expose(span, words, state)?,
+        InstructionKind::Volume(paths) => volume(span, paths, state)?,
         InstructionKind::User(user) => {
             let user = state.expand(span, user)?;
             Owner::parse(&user).map_err(invalid(span))?;
@@ -491,6 +425,54 @@ fn configure(span: Span, kind: &InstructionKind, state: &mut State) -> Result<()
     };
     state.remember(text, None);
     Ok(())
+}
+
+fn command_of(command: &CommandLine, state: &mut State) -> String {
+    let argv = command.argv(&state.shell());
+    state.own_cmd = true;
+    state.config.config.cmd = Some(argv.clone());
+    history::cmd(&argv)
+}
+
+fn entrypoint(command: &CommandLine, state: &mut State) -> String {
+    let argv = command.argv(&state.shell());
+    // Arguments for another program mean nothing to this one.
+    if !state.own_cmd {
+        state.config.config.cmd = None;
+    }
+    state.config.config.entrypoint = Some(argv.clone());
+    history::entrypoint(&argv)
+}
+
+fn expose(span: Span, words: &[String], state: &mut State) -> Result<String> {
+    let mut expanded = Vec::new();
+    for word in ports::in_order(words) {
+        let found = state
+            .scope
+            .expand_words(word)
+            .map_err(|error| at(span, error))?;
+        expanded.extend(found.words);
+    }
+    let found = ports::parse(expanded.iter().map(String::as_str)).map_err(invalid(span))?;
+    let exposed = found.ports.iter().map(|port| (port.clone(), Empty {}));
+    state.config.config.exposed_ports.extend(exposed);
+    Ok(history::expose(&found.ports))
+}
+
+fn volume(span: Span, paths: &[String], state: &mut State) -> Result<String> {
+    let paths = paths
+        .iter()
+        .map(|path| state.expand(span, path))
+        .collect::<Result<Vec<_>>>()?;
+    if paths.iter().any(String::is_empty) {
+        return Err(at(span, "the path of a VOLUME is empty"));
+    }
+    state
+        .config
+        .config
+        .volumes
+        .extend(paths.iter().map(|path| (path.clone(), Empty {})));
+    Ok(history::volume(&paths))
 }
 
 fn healthcheck(check: &Healthcheck) -> oci::Healthcheck {

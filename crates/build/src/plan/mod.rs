@@ -289,19 +289,16 @@ impl Planner<'_> {
         // An image may be named in full there and short here, or the other way round.
         known.cloned().or_else(|| {
             let reference: Reference = name.parse().ok()?;
-            let same = |(key, _): &(&String, &NamedContext)| {
-                key.contains(['/', ':'])
-                    && key.parse::<Reference>().is_ok_and(|key| key == reference)
+            let same = |key: &str| key.parse::<Reference>().is_ok_and(|key| key == reference);
+            let of_platform = |key: &str| {
+                key.strip_suffix(&format!("::{}", self.platform))
+                    .is_some_and(same)
             };
-            find(&reference.to_string())
-                .or_else(|| {
-                    self.request
-                        .contexts
-                        .iter()
-                        .find(same)
-                        .map(|(_, context)| context)
-                })
-                .cloned()
+            let contexts = &self.request.contexts;
+            let exact = contexts.iter().find(|(key, _)| of_platform(key));
+            exact
+                .or_else(|| contexts.iter().find(|(key, _)| same(key)))
+                .map(|(_, context)| context.clone())
         })
     }
 
@@ -384,7 +381,6 @@ impl Planner<'_> {
         })?;
         let config = self.configs.config(&image)?;
         let work = Work::Image(ImageStep {
-            reference: reference.clone(),
             digest: image.digest,
             layers: config.rootfs.diff_ids.clone(),
         });

@@ -1,7 +1,15 @@
-#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 //! Builds into temporary stores, without privileges but where a name begins with `priv_`.
+//!
+//! Tests named `f123_…` show the fact of that number in the reference of the Dockerfile language.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+sys::before_main!(runtime::child_main_if_asked);
 
 mod support;
 
 mod cache;
+mod config;
 mod copying;
+mod running;
+mod stages;

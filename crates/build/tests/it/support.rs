@@ -152,13 +152,13 @@ impl Outcome {
     }
 
     fn content(&self, node: &layer::ViewNode) -> String {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         self.view
             .open(node)
             .unwrap()
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .unwrap();
-        text
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The lines of [`Outcome::tree`] with these paths' names.

@@ -1,0 +1,105 @@
+//! Telling about steps: numbers, beginnings, ends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::events::Event;
+use crate::request::Events;
+
+/// Numbers steps and tells about them.
+pub(crate) struct Teller<'a> {
+    events: Events<'a>,
+    next: AtomicUsize,
+}
+
+/// A step that is being told about.
+pub(crate) struct Told<'a> {
+    teller: &'a Teller<'a>,
+    pub(crate) number: usize,
+    pub(crate) began: Instant,
+}
+
+impl<'a> Teller<'a> {
+    pub(crate) fn new(events: Events<'a>) -> Self {
+        Self {
+            events,
+            next: AtomicUsize::new(1),
+        }
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    pub(crate) fn begin(&'a self, name: &str) -> Told<'a> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.tell(Event::StepStarted {
+            step: number,
+            name: name.to_owned(),
+        });
+        Told {
+            teller: self,
+            number,
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Told<'_> {
+    pub(crate) fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn cached(&self) {
+        self.teller.tell(Event::StepCached { step: self.number });
+    }
+
+    pub(crate) fn done(&self) {
+        self.teller.tell(Event::StepDone {
+            step: self.number,
+            took: self.took(),
+        });
+    }
+
+    pub(crate) fn failed(&self, error: &dyn std::fmt::Display) {
+        self.teller.tell(Event::StepFailed {
+            step: self.number,
+            took: self.took(),
+            error: error.to_string(),
+        });
+    }
+
+    pub(crate) fn log(&self, stream: crate::events::Stream, bytes: &[u8]) {
+        self.teller.tell(Event::StepLog {
+            step: self.number,
+            stream,
+            at: self.took(),
+            bytes: bytes.to_vec(),
+        });
+    }
+}
+
+/// A step that is told about once it is known to be more than a look-up, or at its end.
+pub(crate) struct Telling<'a> {
+    teller: &'a Teller<'a>,
+    name: &'a str,
+    told: Option<Told<'a>>,
+    /// The last that its process wrote.
+    pub(crate) output: Vec<u8>,
+}
+
+impl<'a> Telling<'a> {
+    pub(crate) fn new(teller: &'a Teller<'a>, name: &'a str) -> Self {
+        Self {
+            teller,
+            name,
+            told: None,
+            output: Vec::new(),
+        }
+    }
+
+    pub(crate) fn told(&mut self) -> &Told<'a> {
+        let (teller, name) = (self.teller, self.name);
+        self.told.get_or_insert_with(|| teller.begin(name))
+    }
+}
