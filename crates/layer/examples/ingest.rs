@@ -1,4 +1,5 @@
-//! Times the making of layers: `ingest tar FILE`, `ingest tree DIR`, `ingest bytes COUNT SIZE`, `ingest reindex FILE`.
+//! Times the making of layers: `ingest tar FILE`, `ingest tree DIR`, `ingest bytes COUNT SIZE`, `ingest reindex FILE`,
+//! `ingest walk DIR` (of a layer).
 //!
 //! The layer goes to a temporary directory in the working directory and is removed, unless `KEEP` names an empty directory
 //! for it. A tar may be compressed. Times are printed with the peak memory.
@@ -34,6 +35,7 @@ fn main() -> Outcome {
                 ingest.append_bytes(path.as_bytes(), &meta, &bytes)?;
             }
         }
+        ["walk", dir] => return walk(Path::new(dir)),
         ["reindex", file] => return reindex(Path::new(file), dir),
         _ => return Err("see the head of the example".into()),
     }
@@ -54,6 +56,34 @@ fn reindex(tar: &Path, dir: &Path) -> Outcome {
     let any = oci::DiffId::from_digest(oci::Digest::sha256_of(b""));
     let done = layer::reindex(&files, any)?;
     report(&format!("{done:?}\n{:?}", start.elapsed()))
+}
+
+/// Lists and stats everything, twice, then reads every file.
+fn walk(dir: &Path) -> Outcome {
+    let view = layer::View::new(vec![layer::Index::open(&LayerFiles::in_dir(dir))?]);
+    let mut text = String::new();
+    for _ in 0..2 {
+        let start = Instant::now();
+        let (mut count, mut size) = (0, 0);
+        for entry in view.walk(b"", view.root()?.ok_or("no root")?) {
+            let (_, node) = entry?;
+            size += view.stat(&node)?.size;
+            count += 1;
+        }
+        text.push_str(&format!(
+            "{count} entries, {size} bytes: {:?}\n",
+            start.elapsed()
+        ));
+    }
+    let start = Instant::now();
+    let mut read = 0;
+    for entry in view.walk(b"", view.root()?.ok_or("no root")?) {
+        let (_, node) = entry?;
+        if node.kind() == layer::FileType::File {
+            read += std::io::copy(&mut view.open(&node)?, &mut std::io::sink())?;
+        }
+    }
+    report(&format!("{text}{read} bytes read: {:?}", start.elapsed()))
 }
 
 fn report(text: &str) -> Outcome {

@@ -9,6 +9,7 @@
 mod capture;
 mod compression;
 mod hostile;
+mod large;
 mod mounted;
 mod oracle;
 mod properties;
