@@ -1,11 +1,15 @@
-//! The way of a layer's bytes: filled here, hashed and written on a second thread.
+//! The way of a layer's bytes: filled here, hashed on a second thread, and written by whichever of the two has the time.
 //!
-//! A fixed number of buffers goes round, so memory is bounded and the caller waits when the disk or the hash cannot follow.
+//! A fixed number of buffers goes round, so memory is bounded and the caller waits when the disk or the hash cannot follow. Where
+//! reading is cheap, hashing is what takes long, and the reader writes too; where reading is dear (many small files, inflating),
+//! the second thread has the time for it. The length of the queue says which it is.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -34,15 +38,20 @@ pub(super) const BUFFER: usize = 256 << 10;
 /// Buffers in the round.
 const BUFFERS: usize = 8;
 
-/// What the second thread made.
+/// With so many buffers waiting to be hashed, the reader writes.
+const BEHIND: usize = 2;
+
+/// What was written, and its digest.
 pub(super) struct Sum {
     pub(super) digest: Digest,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
 }
 
 struct Full {
     bytes: Vec<u8>,
     len: usize,
+    /// Where the bytes belong, if they are not there yet.
+    to_write: Option<u64>,
 }
 
 pub(super) struct Pipe {
@@ -52,7 +61,10 @@ pub(super) struct Pipe {
     total: u64,
     full: Option<SyncSender<Full>>,
     free: Receiver<Vec<u8>>,
-    worker: Option<JoinHandle<io::Result<Sum>>>,
+    file: Arc<File>,
+    /// Buffers on their way through the second thread.
+    waiting: Arc<AtomicUsize>,
+    worker: Option<JoinHandle<io::Result<Digest>>>,
 }
 
 impl std::fmt::Debug for Pipe {
@@ -66,30 +78,32 @@ impl std::fmt::Debug for Pipe {
 impl Pipe {
     /// Starts writing `path`, which must not exist.
     pub(super) fn create(path: &Path) -> sys::fs::Result<Self> {
-        let file = sys::fs::create_new(path)?;
+        let file = Arc::new(sys::fs::create_new(path)?);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (full, filled) = sync_channel::<Full>(BUFFERS);
         let (give_back, free) = sync_channel(BUFFERS);
         for _ in 0..BUFFERS - 1 {
             // The channel has room for all of them.
             give_back.send(vec![0; BUFFER]).ok();
         }
+        let (out, done) = (Arc::clone(&file), Arc::clone(&waiting));
         let worker = std::thread::Builder::new()
             .name("layer-hash".to_owned())
             .spawn(move || {
-                let mut file = file;
                 let mut hasher = oci::Hasher::sha256();
-                for Full { bytes, len } in filled {
-                    hasher.update(&bytes[..len]);
-                    file.write_all(&bytes[..len])?;
+                for full in filled {
+                    let bytes = &full.bytes[..full.len];
+                    hasher.update(bytes);
+                    if let Some(at) = full.to_write {
+                        out.write_all_at(bytes, at)?;
+                    }
+                    done.fetch_sub(1, Ordering::Relaxed);
                     // Nobody wants buffers any more once the last one was handed over.
-                    give_back.send(bytes).ok();
+                    give_back.send(full.bytes).ok();
                 }
-                Ok(Sum {
-                    digest: hasher.finish(),
-                    file,
-                })
+                Ok(hasher.finish())
             })
-            .context("start the thread that writes", path)?;
+            .context("start the thread that hashes", path)?;
         Ok(Self {
             path: path.to_owned(),
             current: vec![0; BUFFER],
@@ -97,6 +111,8 @@ impl Pipe {
             total: 0,
             full: Some(full),
             free,
+            file,
+            waiting,
             worker: Some(worker),
         })
     }
@@ -111,14 +127,7 @@ impl Pipe {
         if self.len == 0 {
             return Ok(());
         }
-        let full = Full {
-            bytes: std::mem::take(&mut self.current),
-            len: std::mem::take(&mut self.len),
-        };
-        let sent = self
-            .full
-            .as_ref()
-            .is_some_and(|sender| sender.send(full).is_ok());
+        let sent = self.send()?;
         match self.free.recv() {
             Ok(buffer) if sent => {
                 self.current = buffer;
@@ -131,7 +140,29 @@ impl Pipe {
         }
     }
 
-    fn join(&mut self) -> sys::fs::Result<Sum> {
+    /// Hands the current buffer over. `false` if nobody takes it.
+    fn send(&mut self) -> sys::fs::Result<bool> {
+        let at = self.total - self.len as u64;
+        let mut to_write = Some(at);
+        if self.waiting.load(Ordering::Relaxed) >= BEHIND {
+            self.file
+                .write_all_at(&self.current[..self.len], at)
+                .context("write", &self.path)?;
+            to_write = None;
+        }
+        let full = Full {
+            bytes: std::mem::take(&mut self.current),
+            len: std::mem::take(&mut self.len),
+            to_write,
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(self
+            .full
+            .as_ref()
+            .is_some_and(|sender| sender.send(full).is_ok()))
+    }
+
+    fn join(&mut self) -> sys::fs::Result<Digest> {
         self.full = None;
         let lost = || io::Error::other("the thread that writes it is gone");
         let worker = self
@@ -217,16 +248,14 @@ impl Pipe {
     /// Waits until everything is written.
     pub(super) fn finish(mut self) -> sys::fs::Result<Sum> {
         if self.len > 0 {
-            let full = Full {
-                bytes: std::mem::take(&mut self.current),
-                len: self.len,
-            };
-            if let Some(sender) = &self.full {
-                // If the thread has ended, `join` says why.
-                sender.send(full).ok();
-            }
+            // If the thread has ended, `join` says why.
+            self.send()?;
         }
-        self.join()
+        let digest = self.join()?;
+        Ok(Sum {
+            digest,
+            file: Arc::clone(&self.file),
+        })
     }
 }
 
