@@ -8,18 +8,30 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
 use sys::namespace::Kinds;
 use sys::process::Handle;
 use sys::root::Root;
 use sys::socket::Connection;
 
-use crate::child::{failed, hear, pipe};
+use crate::child::{SIGKILL, failed, hear, pipe};
 use crate::error::{Error, Failure, Result};
 use crate::message::{Exit, Report, Request, receive, send};
 use crate::restrict::{Final, Parts};
 use crate::run::{Running, Stdio};
 use crate::spec::Joining;
 use crate::stub::Stubs;
+
+/// Whose end is a joined program's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tie {
+    /// Nobody's but the container's.
+    ToContainer,
+    /// That of who asked for it, too.
+    ToUs,
+}
 
 /// Starts another program in the container of a directory; when it returns, the program has begun.
 ///
@@ -29,6 +41,16 @@ use crate::stub::Stubs;
 ///
 /// [`Error::NotRunning`], or the program could not be started.
 pub fn join(directory: &Path, spec: &Joining, stdio: Stdio) -> Result<Running> {
+    join_tied(directory, spec, stdio, Tie::ToContainer)
+}
+
+/// As [`join`]; a program that is tied to us is killed when we go.
+pub(crate) fn join_tied(
+    directory: &Path,
+    spec: &Joining,
+    stdio: Stdio,
+    tie: Tie,
+) -> Result<Running> {
     crate::run::check_process(&spec.args, &spec.env, &spec.cwd, &spec.rlimits)?;
     let watcher = crate::door::knock(directory)?;
     let program = crate::detached::process(directory)?.ok_or(Error::NotRunning)?;
@@ -36,7 +58,8 @@ pub fn join(directory: &Path, spec: &Joining, stdio: Stdio) -> Result<Running> {
     let mut ends = crate::run::Ends::open(stdio)?;
     let mut files = ends.theirs()?;
     files.extend(groups.iter().map(AsFd::as_fd));
-    send(&watcher, &Request::Join(Box::new(spec.clone())), &files)
+    let spec = Box::new(spec.clone());
+    send(&watcher, &Request::Join { spec, tie }, &files)
         .map_err(Error::start("speak to the container's watcher"))?;
     drop(files);
     let (stdout, stderr) = ends.ours();
@@ -52,7 +75,7 @@ pub fn join(directory: &Path, spec: &Joining, stdio: Stdio) -> Result<Running> {
 /// The companion's whole life; gives its exit code.
 pub(crate) fn companion(
     client: &Connection,
-    spec: &Joining,
+    (spec, tie): (&Joining, Tie),
     first: &Handle,
     files: Vec<OwnedFd>,
 ) -> u8 {
@@ -60,20 +83,15 @@ pub(crate) fn companion(
     sys::process::hide().ok();
     match start(client, spec, first, files) {
         Ok(program) => {
-            let ended = program
-                .reap(true)
-                .ok()
-                .flatten()
-                .map_or(Exit::Signal(9), Exit::from);
-            send(
-                client,
-                &Report::Ended {
-                    ended,
-                    stubs: Stubs::default(),
-                },
-                &[],
-            )
-            .ok();
+            if tie == Tie::ToUs {
+                stay_tied(client, &program);
+            }
+            let ended = program.reap(true).ok().flatten();
+            let report = Report::Ended {
+                ended: ended.map_or(Exit::Signal(9), Exit::from),
+                stubs: Stubs::default(),
+            };
+            send(client, &report, &[]).ok();
             0
         }
         Err(failure) => {
@@ -81,6 +99,48 @@ pub(crate) fn companion(
             125
         }
     }
+}
+
+/// Waits until the program has ended or the client has gone, and kills it then.
+fn stay_tied(client: &Connection, program: &Handle) {
+    loop {
+        let mut fds = [
+            PollFd::new(program, PollFlags::IN),
+            PollFd::new(client, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The client says nothing more; that something is to be read means that it is gone.
+            Ok(_) if fds[0].revents().is_empty() => {
+                program.signal(SIGKILL).ok();
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// The namespaces of a process that are not ours. Entering our own again would need a privilege that a user may not have.
+fn foreign(process: &Handle) -> sys::fs::Result<Kinds> {
+    let number = |pid: i32| rustix::process::Pid::from_raw(pid);
+    let (Some(ours), Some(theirs)) = (
+        number(std::process::id().cast_signed()),
+        number(process.pid()),
+    ) else {
+        return Ok(Kinds::empty());
+    };
+    let mut kinds = Kinds::empty();
+    for (name, kind) in [
+        ("mnt", Kinds::NEWNS),
+        ("pid", Kinds::NEWPID),
+        ("ipc", Kinds::NEWIPC),
+        ("uts", Kinds::NEWUTS),
+        ("net", Kinds::NEWNET),
+        ("cgroup", Kinds::NEWCGROUP),
+    ] {
+        kinds.set(kind, !sys::namespace::same(name, ours, theirs)?);
+    }
+    Ok(kinds)
 }
 
 fn start(
@@ -99,12 +159,7 @@ fn start(
             "standard input, output and error are missing".to_owned(),
         ));
     };
-    let kinds = Kinds::NEWNS
-        | Kinds::NEWPID
-        | Kinds::NEWIPC
-        | Kinds::NEWUTS
-        | Kinds::NEWNET
-        | Kinds::NEWCGROUP;
+    let kinds = foreign(first)?;
     let groups: Vec<OwnedFd> = files.collect();
     // Before its control group namespace is entered, in which the files have no meaning.
     crate::cgroup::join(&groups).map_err(failed("join the control groups"))?;

@@ -23,6 +23,7 @@ mod device;
 pub mod door;
 mod error;
 pub mod etc;
+pub mod exec;
 pub mod foreground;
 mod init;
 mod join;

@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use sys::socket::Connection;
 
 use crate::error::Failure;
+use crate::join::Tie;
 use crate::spec::{Joining, Spec};
 use crate::stub::Stubs;
 
@@ -50,7 +51,7 @@ pub(crate) enum Request {
     /// Send this signal to the program.
     Signal(i32),
     /// Start another program in it. Comes with its standard input, output and error, and files to join control groups.
-    Join(Box<Joining>),
+    Join { spec: Box<Joining>, tie: Tie },
 }
 
 /// The answer to [`Request::Signal`].

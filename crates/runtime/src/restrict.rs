@@ -160,8 +160,7 @@ impl Final {
         }
         if let Some(User { uid, gid, groups }) = &parts.become_user {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            rustix::process::chdir(&parts.cwd)
-                .map_err(|errno| failed("enter the working directory")(errno.into()))?;
+            self.enter_directory()?;
             sys::process::become_user(*uid, *gid, groups).map_err(failed("become the user"))?;
         }
         self.give_up()
@@ -188,8 +187,22 @@ impl Final {
             sys::network::loopback_up().map_err(failed("bring up the loopback device"))?;
         }
         // The working directory may lie below what was just covered.
-        rustix::process::chdir(&self.0.cwd)
-            .map_err(|errno| failed("enter the working directory")(errno.into()))
+        self.enter_directory()
+    }
+
+    fn enter_directory(&self) -> Result<(), Failure> {
+        let Parts { args, cwd, .. } = &*self.0;
+        let refused = |why: &str| Failure::NotExecutable {
+            program: args.first().cloned().unwrap_or_default(),
+            reason: format!("its working directory `{}`: {why}", cwd.display()),
+        };
+        rustix::process::chdir(cwd)
+            .map_err(|errno| refused(&io::Error::from(errno).to_string()))?;
+        // A link like `/proc/self/fd/N` could lead out of the container, where directories have no name that begins with `/`.
+        match rustix::process::getcwd(Vec::new()) {
+            Ok(name) if name.as_bytes().first() == Some(&b'/') => Ok(()),
+            _ => Err(refused("it lies outside of the container")),
+        }
     }
 
     fn stdio(&self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use sys::socket::Connection;
 use crate::child::SIGKILL;
 use crate::door::{Door, refuse};
 use crate::error::Failure;
+use crate::join::Tie;
 use crate::message::{Answer, Exit, Report, Request, receive, send};
 use crate::spec::Joining;
 use crate::stub::Stubs;
@@ -142,15 +143,17 @@ impl Watcher {
                 };
                 send(&client, &answer, &[]).ok();
             }
-            Ok(Some((Request::Join(spec), files))) => self.join(&client, &spec, files),
+            Ok(Some((Request::Join { spec, tie }, files))) => {
+                self.join(&client, (&spec, tie), files);
+            }
             Ok(None) | Err(_) => {}
         }
     }
 
     /// Starts a companion: a copy of this process that enters the container and looks after the program there.
-    fn join(&mut self, client: &Connection, spec: &Joining, files: Vec<OwnedFd>) {
+    fn join(&mut self, client: &Connection, wish: (&Joining, Tie), files: Vec<OwnedFd>) {
         let program = &self.program;
-        match sys::process::fork(|| crate::join::companion(client, spec, program, files)) {
+        match sys::process::fork(|| crate::join::companion(client, wish, program, files)) {
             Ok(companion) => self.companions.push(companion),
             Err(error) => refuse(
                 client,

@@ -10,6 +10,7 @@ sys::before_main!(runtime::child_main_if_asked);
 
 mod bed;
 mod detached;
+mod exec;
 mod foreground;
 mod join;
 mod run;
