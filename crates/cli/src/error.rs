@@ -47,9 +47,9 @@ impl Failure {
             if let Some(excerpt) = &self.excerpt {
                 render::talk(excerpt.trim_end());
             }
-            render::talk(&format!("error: {}", self.message));
+            render::talk(&format!("error: {}", render::printable(&self.message)));
             for hint in &self.hints {
-                render::talk(&format!("hint: {hint}"));
+                render::talk(&format!("hint: {}", render::printable(hint)));
             }
         }
         ExitCode::from(self.code)

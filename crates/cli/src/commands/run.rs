@@ -50,6 +50,9 @@ struct ProcessFlags {
     /// Keep stdin open
     #[arg(short, long)]
     interactive: bool,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    tty: bool,
     /// Set an environment variable: NAME=VALUE, or NAME to take it from here
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -155,7 +158,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Outcome {
         remove: args.rm,
         detach: args.detach,
         interactive: args.process.interactive,
-        terminal: false,
+        terminal: args.process.tty,
         env,
         workdir: args.process.workdir,
         user: args.process.user,

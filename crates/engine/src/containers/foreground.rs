@@ -1,9 +1,7 @@
 //! Containers that are waited for, and the start of those that are not.
 
-use std::os::fd::AsFd;
-
-use runtime::detached;
-use runtime::{Output, Spec, Stdio};
+use runtime::foreground::{self, Attach};
+use runtime::{Spec, detached};
 use store::Container;
 
 use super::run::Ended;
@@ -18,22 +16,8 @@ impl Engine {
         spec: &Spec,
         request: &RunRequest,
     ) -> Result<Ended, Error> {
-        let stdin = if request.interactive {
-            Some(
-                std::io::stdin()
-                    .as_fd()
-                    .try_clone_to_owned()
-                    .map_err(ContainerError::Stdin)?,
-            )
-        } else {
-            None
-        };
-        let stdio = Stdio {
-            stdin,
-            output: Output::Inherit,
-        };
-        let running = runtime::start(spec, stdio).map_err(ContainerError::from)?;
-        let exit = running.wait(&mut |_, _| {}).map_err(ContainerError::from)?;
+        let attach = Attach::standard(request.interactive).map_err(ContainerError::from)?;
+        let exit = foreground::run(spec, container.dir(), attach).map_err(ContainerError::from)?;
         self.note_end(container, exit.code(), None)?;
         Ok(Ended {
             id: container.id.clone(),

@@ -45,6 +45,13 @@ impl Engine {
     }
 
     fn run_inside(&self, request: &RunRequest) -> Result<Ended, Error> {
+        if request.terminal
+            && !request.detach
+            && request.interactive
+            && !runtime::terminal::is_one(std::io::stdin())
+        {
+            return Err(ContainerError::NoTerminal.into());
+        }
         if let Some(file) = &request.cidfile
             && sys::fs::exists(file)
         {
@@ -154,6 +161,10 @@ impl Engine {
         );
         spec.cwd = spec::workdir(request.workdir.as_deref(), config)?;
         spec.user = user.user;
+        spec.terminal = request.terminal.then_some(runtime::Size {
+            rows: 24,
+            columns: 80,
+        });
         spec.readonly_root = request.read_only;
         spec.init = request.init;
         spec.network = match request.network {
