@@ -20,7 +20,7 @@ use crate::door::Door;
 use crate::error::{Failure, chain};
 use crate::message::{Report, Start, receive, send};
 use crate::restrict::{Final, First, Parts};
-use crate::spec::Spec;
+use crate::spec::{Network, Spec};
 use crate::stage;
 use crate::stub::Stubs;
 use crate::watch::Watcher;
@@ -103,7 +103,7 @@ fn start(
     groups: Vec<OwnedFd>,
     stubs: &mut Stubs,
 ) -> Result<(Handle, Option<OwnedFd>), Failure> {
-    let needs_host_sys = !stage::can_mount_sysfs();
+    let needs_host_sys = spec.network == Network::Host && !stage::can_mount_sysfs();
     let stage = stage::enter(spec, stubs, needs_host_sys)?;
     let oci = crate::oci::convert(spec, &stage.places).map_err(|error| Failure::setup(&error))?;
     write_config(&oci, &stage.bundle.join("config.json"))?;
@@ -112,7 +112,7 @@ fn start(
         .terminal
         .map(|pair| (pair.controller, pair.user))
         .unzip();
-    let first = First::new(spec, stage.devices);
+    let first = First::new(spec, stage.devices, stage.host_sys);
     let finish = Final::new(Parts {
         groups,
         terminal: user,

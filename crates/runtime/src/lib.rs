@@ -41,6 +41,7 @@ mod stage;
 mod stub;
 pub mod terminal;
 pub mod user;
+pub mod userns;
 mod watch;
 
 pub use error::{Error, Result};

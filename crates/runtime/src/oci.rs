@@ -15,7 +15,7 @@ use libcontainer::oci_spec::runtime::{
 use crate::spec::{Network, Spec};
 
 /// Files that tell or change more of the host than a container should.
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 10] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -26,10 +26,10 @@ const MASKED: [&str; 11] = [
     "/proc/timer_stats",
     "/proc/sched_debug",
     "/proc/scsi",
-    "/sys/firmware",
 ];
 
-const MASKED_LATER: [&str; 1] = ["/sys/devices/virtual/powercap"];
+/// The same in `/sys`.
+pub(crate) const MASKED_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
 
 /// Files that a container may read and not write, not as root either.
 const READONLY: [&str; 5] = [
@@ -45,8 +45,8 @@ const READONLY: [&str; 5] = [
 pub(crate) struct Places {
     /// The mounted root filesystem.
     pub(crate) rootfs: PathBuf,
-    /// The host's `/sys`, where a new one cannot be mounted: in a user namespace that shares the host's network.
-    pub(crate) host_sys: Option<PathBuf>,
+    /// A new `/sys` can be mounted. It cannot in a user namespace that shares the host's network.
+    pub(crate) new_sys: bool,
 }
 
 /// Converts.
@@ -55,12 +55,8 @@ pub(crate) struct Places {
 ///
 /// A builder misses a field, which none does.
 pub(crate) fn convert(spec: &Spec, places: &Places) -> Result<Oci, OciSpecError> {
-    let user = UserBuilder::default()
-        .uid(spec.user.uid)
-        .gid(spec.user.gid)
-        .additional_gids(spec.user.groups.clone())
-        .umask(0o022_u32)
-        .build()?;
+    // Root until our own last steps, which need it.
+    let user = UserBuilder::default().uid(0_u32).gid(0_u32).build()?;
     let process = ProcessBuilder::default()
         .terminal(false)
         .user(user)
@@ -78,7 +74,7 @@ pub(crate) fn convert(spec: &Spec, places: &Places) -> Result<Oci, OciSpecError>
         (Vec::new(), Vec::new())
     } else {
         (
-            [paths(&MASKED), paths(&MASKED_LATER)].concat(),
+            [paths(&MASKED), paths(&MASKED_SYS)].concat(),
             paths(&READONLY),
         )
     };
@@ -134,28 +130,19 @@ fn mounts(spec: &Spec, places: &Places) -> Result<Vec<Mount>, OciSpecError> {
             .build()
     };
     let writable = if spec.privileged { "rw" } else { "ro" };
-    let sys = match &places.host_sys {
-        Some(host) => mount(
-            "/sys",
-            "bind",
-            host,
-            &["rbind", "nosuid", "noexec", "nodev", "rro"],
-        )?,
-        None => mount(
-            "/sys",
-            "sysfs",
-            Path::new("sysfs"),
-            &["nosuid", "noexec", "nodev", writable],
-        )?,
-    };
-    Ok(vec![
+    let sys = mount(
+        "/sys",
+        "sysfs",
+        Path::new("sysfs"),
+        &["nosuid", "noexec", "nodev", writable],
+    )?;
+    let mut all = vec![
         mount(
             "/proc",
             "proc",
             Path::new("proc"),
             &["nosuid", "noexec", "nodev"],
         )?,
-        sys,
         // Only for `libcontainer` to make its nodes in; ours is put over it at the end.
         mount(
             "/dev",
@@ -163,5 +150,9 @@ fn mounts(spec: &Spec, places: &Places) -> Result<Vec<Mount>, OciSpecError> {
             Path::new("tmpfs"),
             &["nosuid", "noexec", "mode=0755", "size=64k"],
         )?,
-    ])
+    ];
+    if places.new_sys {
+        all.push(sys);
+    }
+    Ok(all)
 }

@@ -28,7 +28,6 @@ pub(crate) struct Parts {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: PathBuf,
-    pub(crate) uid: u32,
     pub(crate) capabilities: u64,
     pub(crate) filter: Option<Filter>,
     pub(crate) no_new_privileges: bool,
@@ -37,8 +36,8 @@ pub(crate) struct Parts {
     pub(crate) groups: Vec<OwnedFd>,
     /// The terminal that becomes standard input, output and error.
     pub(crate) terminal: Option<OwnedFd>,
-    /// Who to become, for a process that joins a container; the first one is already.
-    pub(crate) become_user: Option<User>,
+    /// Who to become; up to here it is root.
+    pub(crate) user: User,
     /// Stay as process 1 and start the program below.
     pub(crate) init: bool,
     /// For the first process only.
@@ -52,14 +51,17 @@ pub(crate) struct Parts {
 pub(crate) struct First {
     /// `/dev`, to be put over the one that `libcontainer` made.
     pub(crate) devices: OwnedFd,
+    /// The host's `/sys`, for a container that cannot have a new one.
+    pub(crate) host_sys: Option<OwnedFd>,
     /// Bring up the loopback device.
     pub(crate) own_network: bool,
 }
 
 impl First {
-    pub(crate) fn new(spec: &Spec, devices: OwnedFd) -> Self {
+    pub(crate) fn new(spec: &Spec, devices: OwnedFd, host_sys: Option<OwnedFd>) -> Self {
         Self {
             devices,
+            host_sys,
             own_network: spec.network == Network::None,
         }
     }
@@ -72,14 +74,13 @@ impl Parts {
             args: spec.args.clone(),
             env: spec.env.clone(),
             cwd: spec.cwd.clone(),
-            uid: spec.user.uid,
             capabilities: Capability::mask(&spec.capabilities),
             filter: spec.seccomp.clone(),
             no_new_privileges: spec.no_new_privileges,
             rlimits: spec.rlimits.clone(),
             groups: Vec::new(),
             terminal: None,
-            become_user: None,
+            user: spec.user.clone(),
             init: spec.init,
             first: Some(first),
             tell,
@@ -92,14 +93,13 @@ impl Parts {
             args: spec.args.clone(),
             env: spec.env.clone(),
             cwd: spec.cwd.clone(),
-            uid: spec.user.uid,
             capabilities: Capability::mask(&spec.capabilities),
             filter: spec.seccomp.clone(),
             no_new_privileges: spec.no_new_privileges,
             rlimits: spec.rlimits.clone(),
             groups: Vec::new(),
             terminal: None,
-            become_user: Some(spec.user.clone()),
+            user: spec.user.clone(),
             init: false,
             first: None,
             tell,
@@ -152,42 +152,32 @@ impl Final {
                 .map_err(failed("make a control group namespace"))?;
             self.furnish(first)?;
         }
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        // Again for the first process: the directory may lie below what has just been covered.
+        self.enter_directory()?;
         self.stdio()
             .map_err(failed("set up standard input and output"))?;
         sys::process::close_on_exec_from(3).map_err(failed("close files"))?;
         for limit in &parts.rlimits {
             set_rlimit(limit)?;
         }
-        if let Some(User { uid, gid, groups }) = &parts.become_user {
-            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            self.enter_directory()?;
-            sys::process::become_user(*uid, *gid, groups).map_err(failed("become the user"))?;
-        }
+        let User { uid, gid, groups } = &parts.user;
+        sys::process::become_user(*uid, *gid, groups)
+            .map_err(|error| become_failed(&parts.user, &error))?;
         self.give_up()
     }
 
     /// Puts the real `/dev` in its place, and what belongs to the container's own namespaces.
     fn furnish(&self, first: &First) -> Result<(), Failure> {
-        let dev = Path::new("/dev");
-        let attach = || {
-            let devices = mount::Detached::from_fd(first.devices.try_clone()?, dev);
-            devices.attach(dev).map_err(io::Error::other)?;
-            let attributes = Attributes {
-                nosuid: true,
-                nodev: true,
-                noexec: true,
-                readonly: false,
-            };
-            let queues = mount::file_system("mqueue", "mqueue", &[], attributes)
-                .map_err(io::Error::other)?;
-            queues.attach(&dev.join("mqueue")).map_err(io::Error::other)
-        };
-        attach().map_err(failed("set up `/dev`"))?;
+        self.furnish_devices(first)
+            .map_err(failed("set up `/dev`"))?;
+        if let Some(host) = &first.host_sys {
+            furnish_sys(host).map_err(failed("set up `/sys`"))?;
+        }
         if first.own_network {
             sys::network::loopback_up().map_err(failed("bring up the loopback device"))?;
         }
-        // The working directory may lie below what was just covered.
-        self.enter_directory()
+        Ok(())
     }
 
     fn enter_directory(&self) -> Result<(), Failure> {
@@ -203,6 +193,20 @@ impl Final {
             Ok(name) if name.as_bytes().first() == Some(&b'/') => Ok(()),
             _ => Err(refused("it lies outside of the container")),
         }
+    }
+
+    fn furnish_devices(&self, first: &First) -> io::Result<()> {
+        let dev = Path::new("/dev");
+        attach(&first.devices, dev)?;
+        let attributes = Attributes {
+            nosuid: true,
+            nodev: true,
+            noexec: true,
+            readonly: false,
+        };
+        let queues =
+            mount::file_system("mqueue", "mqueue", &[], attributes).map_err(io::Error::other)?;
+        queues.attach(&dev.join("mqueue")).map_err(io::Error::other)
     }
 
     fn stdio(&self) -> io::Result<()> {
@@ -222,8 +226,8 @@ impl Final {
         for fd in standard {
             let stat = rustix::fs::fstat(fd)?;
             let pipe = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
-            if (pipe || self.0.terminal.is_some()) && stat.st_uid != self.0.uid {
-                let owner = rustix::fs::Uid::from_raw(self.0.uid);
+            if (pipe || self.0.terminal.is_some()) && stat.st_uid != self.0.user.uid {
+                let owner = rustix::fs::Uid::from_raw(self.0.user.uid);
                 match rustix::fs::fchown(fd, Some(owner), None) {
                     Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
                     Err(errno) => return Err(errno.into()),
@@ -295,6 +299,38 @@ impl Final {
             hint,
         }
     }
+}
+
+fn attach(mount: &OwnedFd, on: &Path) -> io::Result<()> {
+    mount::Detached::from_fd(mount.try_clone()?, on)
+        .attach(on)
+        .map_err(io::Error::other)
+}
+
+/// The host's `/sys` in place of a new one, with the same masks.
+fn furnish_sys(host: &OwnedFd) -> io::Result<()> {
+    attach(host, Path::new("/sys"))?;
+    for masked in crate::oci::MASKED_SYS {
+        let path = Path::new(masked);
+        if sys::fs::exists(path) {
+            let cover = mount::tmpfs(&[], Attributes::READONLY).map_err(io::Error::other)?;
+            cover.attach(path).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+fn become_failed(user: &User, error: &io::Error) -> Failure {
+    let User { uid, gid, .. } = user;
+    let reason = match Errno::from_io_error(error) {
+        Some(Errno::INVAL) => "this user namespace has no such user or group; subordinate ids for it are in `/etc/subuid` and \
+                               `/etc/subgid`"
+            .to_owned(),
+        _ => error.to_string(),
+    };
+    Failure::Setup(format!(
+        "cannot become user {uid} and group {gid}: {reason}"
+    ))
 }
 
 fn refused(program: &str, error: &io::Error) -> Failure {

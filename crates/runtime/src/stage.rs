@@ -10,7 +10,6 @@
 //! ├── bundle/       config.json for libcontainer
 //! ├── state/        what libcontainer notes down
 //! ├── proc, dev     the host's
-//! ├── host-sys      the host's /sys, if the container needs it
 //! └── sys/fs/cgroup an empty directory: libcontainer finds no control groups here and leaves them alone
 //! ```
 //!
@@ -39,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) state: PathBuf,
     /// The container's `/dev`, detached.
     pub(crate) devices: OwnedFd,
+    /// The host's `/sys`, detached, for a container that cannot have a new one.
+    pub(crate) host_sys: Option<OwnedFd>,
     pub(crate) terminal: Option<Pair>,
 }
 
@@ -102,26 +103,29 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
         attach_in(mount::bind(&host.join(name), true)?, &root, Path::new(name))?;
     }
     let host_sys = if needs_host_sys {
-        root.mkdir(Path::new("host-sys"), 0o755)?;
-        attach_in(
-            mount::bind(Path::new("/sys"), true)?,
-            &root,
-            Path::new("host-sys"),
-        )?;
-        Some(PathBuf::from("/host-sys"))
+        let bound = mount::bind(Path::new("/sys"), true)?;
+        let attributes = Attributes {
+            readonly: true,
+            nosuid: true,
+            nodev: true,
+            noexec: true,
+        };
+        bound.restrict(attributes, true)?;
+        Some(bound.into())
     } else {
         None
     };
     mount::pivot_into(&root)?;
     let places = Places {
         rootfs: PathBuf::from("/root"),
-        host_sys,
+        new_sys: host_sys.is_none(),
     };
     Ok(Stage {
         places,
         bundle: PathBuf::from("/bundle"),
         state: PathBuf::from("/state"),
         devices: tree,
+        host_sys,
         terminal,
     })
 }

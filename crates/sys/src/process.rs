@@ -342,7 +342,12 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     }
     let groups: Vec<_> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&groups)?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // In a namespace of a single user nobody may change groups, and there are none but that one.
+        Err(rustix::io::Errno::PERM)
+            if groups.iter().all(|group| *group == gid) && groups_are_fixed() => {}
+        result => result?,
+    }
     rustix::thread::set_keep_capabilities(true)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
@@ -350,6 +355,10 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     let mut sets = rustix::thread::capabilities(None)?;
     sets.effective = sets.permitted;
     Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 /// Forbids other processes to look into this one and its files, until it becomes another program.

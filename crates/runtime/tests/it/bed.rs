@@ -26,6 +26,8 @@ impl Bed {
         std::fs::create_dir_all(lower.join("bin")).unwrap();
         std::fs::create_dir_all(lower.join("etc")).unwrap();
         std::fs::create_dir_all(lower.join("tmp")).unwrap();
+        let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        std::fs::set_permissions(lower.join("tmp"), anybody).unwrap();
         std::fs::copy("/bin/busybox", lower.join("bin/busybox"))
             .expect("busybox-static is installed");
         for name in [
