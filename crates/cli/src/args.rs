@@ -8,7 +8,7 @@ use crate::commands;
 
 /// Build, keep and run container images, without a daemon
 #[derive(Debug, Parser)]
-#[command(name = "barque", version, disable_help_subcommand = true, after_help = AFTER)]
+#[command(name = "barque", version, disable_help_subcommand = true, after_help = after())]
 pub(crate) struct Cli {
     /// The store's folder
     #[arg(long, global = true, value_name = "DIR")]
@@ -26,7 +26,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER: &str = "Run `barque COMMAND --help` for a command's options.";
+/// The foot of the help: which variables are read.
+fn after() -> String {
+    let mut text =
+        String::from("Run `barque COMMAND --help` for a command's options.\n\nEnvironment:\n");
+    for (name, meaning) in crate::settings::VARIABLES {
+        text.push_str(&format!("  {name:<18} {meaning}\n"));
+    }
+    text
+}
 
 /// How long work is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,7 +54,7 @@ pub(crate) enum Progress {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Build(commands::build::Build),
+    Build(Box<commands::build::Build>),
     Images(commands::images::Images),
     Tag(commands::tag::Tag),
     Rmi(commands::rmi::Rmi),
@@ -59,7 +67,7 @@ pub(crate) enum Command {
     Export(commands::export::Export),
     Save(commands::save::Save),
     Load(commands::load::Load),
-    Run(commands::run::Run),
+    Run(Box<commands::run::Run>),
     Ps(commands::ps::Ps),
     Logs(commands::logs::Logs),
     Stop(commands::stop::Stop),

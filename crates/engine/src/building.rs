@@ -96,10 +96,6 @@ impl Engine {
     /// # Errors
     ///
     /// The Dockerfile or the context cannot be read, the Dockerfile is wrong, or a step failed.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a person is told how long it took"
-    )]
     pub fn build(
         &self,
         request: &BuildRequest,

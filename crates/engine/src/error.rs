@@ -94,7 +94,7 @@ pub enum Error {
     Container(#[source] crate::containers::ContainerError),
     /// A command that passes another program's exit code on failed itself.
     #[error("{0}")]
-    Starting(#[source] Box<Error>),
+    Starting(#[source] Box<Self>),
     /// An option of a command cannot be understood.
     #[error("{0}")]
     Option(#[source] crate::containers::OptionError),

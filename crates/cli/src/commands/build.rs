@@ -77,23 +77,45 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         return Err(Failure::new("a context from stdin is not supported")
             .hint("name a folder, and use `-f -` for a Dockerfile on stdin"));
     }
-    let here = |name: &str| std::env::var(name).ok();
-    let mut build_args = Vec::new();
-    for text in &args.build_args {
-        let Some(entry) = engine::containers::env(text, &here)? else {
-            continue;
-        };
-        let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
-        build_args.push((name.to_owned(), value.to_owned()));
+    let quiet = args.quiet;
+    let (iidfile, metadata_file) = (args.iidfile.clone(), args.metadata_file.clone());
+    let progress = if quiet {
+        Progress::Quiet
+    } else {
+        context.progress()
+    };
+    let request = request(args, context)?;
+    let display = Display::new(progress, "Building", context.settings.colour);
+    let result = context
+        .engine()?
+        .build(&request, &|event| show(&display, &event));
+    display.end();
+    let built = result?;
+    if let Some(file) = iidfile {
+        engine::write_text(&file, &built.id.to_string())?;
     }
-    if let Some(epoch) = &context.settings.source_date_epoch
-        && !build_args
-            .iter()
-            .any(|(name, _)| name == "SOURCE_DATE_EPOCH")
-    {
-        build_args.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.clone()));
+    if let Some(file) = metadata_file {
+        engine::write_text(&file, &format!("{:#}\n", built.metadata))?;
     }
-    let request = BuildRequest {
+    match progress {
+        Progress::Quiet => render::data(&format!("{}\n", built.id))?,
+        Progress::Json => render::json_line(&built.metadata)?,
+        Progress::Auto | Progress::Tty | Progress::Plain => render::talk(&last_line(&built)),
+    }
+    DONE
+}
+
+/// What was typed as a request.
+fn request(args: Build, context: &Context) -> Result<BuildRequest, Failure> {
+    let build_args = build_args(
+        &args.build_args,
+        context.settings.source_date_epoch.as_deref(),
+    )?;
+    let mut ulimits = Vec::new();
+    for text in &args.ulimits {
+        ulimits.push(engine::containers::Ulimit::parse(text)?);
+    }
+    Ok(BuildRequest {
         context: args.context,
         dockerfile: match args.file {
             None => Dockerfile::Default,
@@ -109,63 +131,49 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         no_cache_stages: args.no_cache_filter,
         network: args.network,
         add_hosts: args.add_host,
-        ulimits: args
-            .ulimits
-            .iter()
-            .map(|text| engine::containers::Ulimit::parse(text))
-            .collect::<Result<_, _>>()?,
+        ulimits,
         shm_size: args
             .shm_size
             .as_deref()
             .map(engine::containers::size)
             .transpose()?,
         host_ca: args.host_ca,
-    };
-    let progress = if args.quiet {
-        Progress::Quiet
-    } else {
-        context.progress()
-    };
-    let display = Display::new(progress, "Building", context.settings.colour);
-    let result = context
-        .engine()?
-        .build(&request, &|event| show(&display, &event));
-    display.end();
-    let built = result?;
-    if let Some(file) = &args.iidfile {
-        engine::write_text(file, &built.id.to_string())?;
+    })
+}
+
+/// `NAME=VALUE`, or `NAME` from here; the caller's epoch goes along as buildx sends it.
+fn build_args(texts: &[String], epoch: Option<&str>) -> Result<Vec<(String, String)>, Failure> {
+    let here = |name: &str| std::env::var(name).ok();
+    let mut list = Vec::new();
+    for text in texts {
+        if let Some(entry) = engine::containers::env(text, &here)? {
+            let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+            list.push((name.to_owned(), value.to_owned()));
+        }
     }
-    if let Some(file) = &args.metadata_file {
-        engine::write_text(file, &format!("{:#}\n", built.metadata))?;
+    if let Some(epoch) = epoch
+        && !list.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH")
+    {
+        list.push(("SOURCE_DATE_EPOCH".to_owned(), epoch.to_owned()));
     }
-    if progress == Progress::Quiet {
-        render::data(&format!("{}\n", built.id))?;
-        return DONE;
-    }
-    let names = if built.names.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", built.names.join(" "))
-    };
-    let line = format!(
-        "built {}{names}, {} in {}",
+    Ok(list)
+}
+
+/// The image's id, names, size, and how long it took.
+fn last_line(built: &engine::building::Built) -> String {
+    let names: String = built.names.iter().map(|name| format!(" {name}")).collect();
+    let took = render::time::seconds(built.took.as_secs_f64());
+    format!(
+        "built {}{names}, {} in {took}",
         built.id,
-        render::size(built.size),
-        render::time::seconds(built.took.as_secs_f64())
-    );
-    if progress == Progress::Json {
-        render::json_line(&built.metadata)?;
-    } else {
-        render::talk(&line);
-    }
-    DONE
+        render::size(built.size)
+    )
 }
 
 fn show(display: &Display, event: &engine::building::Event) {
     use engine::building::Event as Built;
     display.show(match event {
         Built::StepStarted { step, name } => Event::Started { step: *step, name },
-        Built::StepStatus { step, text } => Event::Status { step: *step, text },
         Built::StepLog {
             step, at, bytes, ..
         } => Event::Output {

@@ -147,14 +147,14 @@ fn dispatch(cli: Cli) -> Outcome {
 
 fn command(command: Command, context: &Context) -> Outcome {
     match command {
-        Command::Build(args) => build::run(args, context),
+        Command::Build(args) => build::run(*args, context),
         Command::Images(args) => images::run(&args, context),
         Command::Fsck(args) => fsck::run(&args, context),
         Command::Kill(args) => kill::run(&args, context),
         Command::Logs(args) => logs::run(&args, context),
         Command::Ps(args) => ps::run(&args, context),
         Command::Rm(args) => rm::run(&args, context),
-        Command::Run(args) => run::run(args, context),
+        Command::Run(args) => run::run(*args, context),
         Command::Stop(args) => stop::run(&args, context),
         Command::Wait(args) => wait::run(&args, context),
         Command::Commit(args) => commit::run(args, context),

@@ -21,7 +21,6 @@ impl Reader for Json {
             } => {
                 json!({"event": "output", "step": step, "seconds": seconds, "text": String::from_utf8_lossy(text)})
             }
-            Event::Status { step, text } => json!({"event": "status", "step": step, "text": text}),
             Event::Cached { step } => json!({"event": "cached", "step": step}),
             Event::Done { step, seconds } => {
                 json!({"event": "done", "step": step, "seconds": seconds})

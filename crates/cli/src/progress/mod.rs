@@ -21,8 +21,6 @@ pub(crate) enum Event<'a> {
         seconds: f64,
         text: &'a [u8],
     },
-    /// A step says how far it is.
-    Status { step: usize, text: &'a str },
     /// A step was not needed: its result was there.
     Cached { step: usize },
     /// A step is done.

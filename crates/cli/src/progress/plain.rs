@@ -78,7 +78,6 @@ impl<W: Write + Send> Reader for Plain<W> {
                 seconds,
                 text,
             } => self.output(step, seconds, text),
-            Event::Status { step, text } => self.line(step, &render::printable(text)),
             Event::Cached { step } => self.line(step, "CACHED"),
             Event::Done { step, seconds } => {
                 self.flush(step, seconds);

@@ -33,10 +33,6 @@ struct Running {
 }
 
 impl Tty {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what a person watches is timed by the clock on the wall"
-    )]
     pub(super) fn new(what: &'static str, colour: bool) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
         let title = screen.add(ProgressBar::no_length());
@@ -142,15 +138,6 @@ impl Reader for Tty {
         match event {
             Event::Started { step, name } => self.start(step, name),
             Event::Output { step, text, .. } => self.output(step, text),
-            Event::Status { step, text } => {
-                if let Some(running) = self.running.get(&step) {
-                    running.bar.set_message(format!(
-                        "{} {}",
-                        running.name,
-                        render::printable(text)
-                    ));
-                }
-            }
             Event::Cached { step } => self.finish(step, "CACHED", "36"),
             Event::Done { step, seconds } => {
                 self.finish(step, &render::time::seconds(seconds), "34")
