@@ -11,6 +11,7 @@ use crate::error::StepError;
 use crate::ignore::ContextFilter;
 use crate::keys::{Key, hex};
 use crate::plan::graph::{CopyStep, Origin, Step, Work, WorkdirStep};
+use crate::request::Text;
 use crate::rootfs::Rootfs;
 use crate::solve::{Outcome, Solver};
 use crate::tell::Telling;
@@ -18,6 +19,12 @@ use crate::tell::Telling;
 /// Files whose content is not known are hashed before the layer is written if they are this few bytes: reading them twice
 /// costs less than writing a layer that turns out to be there.
 const HASH_FIRST: u64 = 16 << 20;
+
+/// The ignore file of a context.
+const IGNORE: &str = ".dockerignore";
+
+/// The largest ignore file, 16 MiB: the text is held in memory whole.
+const MAX_IGNORE: u64 = 16 << 20;
 
 /// A COPY and the root file system that it works on.
 #[derive(Clone, Copy)]
@@ -225,6 +232,9 @@ impl Solver<'_> {
         }
         let path = match &copy.origin {
             Origin::Step(step) => {
+                // The tree of one image at a time is enough memory.
+                self.sources
+                    .retain(|_, source| matches!(source, Source::Context(_)));
                 let view = self.lease.view(self.layers(*step))?;
                 let image = ImageSource::read(view).map_err(CopyError::from)?;
                 return Ok(Some(Source::Image(Box::new(image))));
@@ -246,11 +256,14 @@ impl Solver<'_> {
             _ => format!("[internal] load context {}", path.display()),
         };
         let told = self.teller.begin(&name);
-        let ignore = self
-            .request
-            .ignore
-            .as_ref()
-            .filter(|_| *origin == Origin::Context);
+        let own = match origin {
+            Origin::Context => None,
+            Origin::Directory(_) | Origin::Step(_) => read_ignore(path)?,
+        };
+        let ignore = match origin {
+            Origin::Context => self.request.ignore.as_ref(),
+            Origin::Directory(_) | Origin::Step(_) => own.as_ref(),
+        };
         let wanted = if whole { None } else { self.wanted(origin) };
         let filter = ContextFilter::new(ignore, wanted).map_err(|errors| {
             let name = ignore.map_or_else(String::new, |ignore| ignore.name.clone());
@@ -387,6 +400,25 @@ impl Solver<'_> {
         }
         Some(key)
     }
+}
+
+/// The ignore file of a named context. A link in its place is followed inside the context only.
+fn read_ignore(context: &Path) -> Result<Option<Text>, CopyError> {
+    use std::io::Read as _;
+    use sys::fs::Context as _;
+    let path = context.join(IGNORE);
+    let root = sys::root::Root::open(context)?;
+    let Some(file) = sys::fs::optional(root.open_file(Path::new(IGNORE)))? else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    file.take(MAX_IGNORE)
+        .read_to_string(&mut text)
+        .context("read", &path)?;
+    Ok(Some(Text {
+        name: path.display().to_string(),
+        text,
+    }))
 }
 
 /// The file systems' clock: not what a request calls now, which tests and people may set.

@@ -4,6 +4,7 @@
 //! read later, when a COPY streams it into a layer; [`Context::learn`] takes the digests, [`Context::save`] writes the index for
 //! the next build.
 
+mod assemble;
 mod index;
 mod open;
 #[cfg(test)]

@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use sys::fs::Error;
 
-use super::tree::{Node, NodeId, NodeKind, Stat, Text, Time, Tree, Xattrs};
+use super::assemble;
+use super::tree::{NodeKind, Stat, Text, Time, Tree, Xattrs};
 use super::xattr;
 
 /// Deepest tree that is read. A path of 4096 bytes, the longest that the kernel takes, has no more components.
@@ -92,7 +93,7 @@ pub(crate) fn walk<F: Filter>(
         .unwrap_or_else(PoisonError::into_inner);
     match state.error {
         Some(error) => Err(error),
-        None => Ok(assemble(finds, state.next)),
+        None => Ok(assemble::assemble(finds, state.next)),
     }
 }
 
@@ -177,30 +178,36 @@ impl<D> Queue<D> {
 
 /// What one thread has read.
 #[derive(Default)]
-struct Find {
-    arena: Vec<u8>,
-    dirs: Vec<Dir>,
-    children: Vec<Child>,
+pub(super) struct Find {
+    pub(super) arena: Vec<u8>,
+    pub(super) dirs: Vec<Dir>,
+    pub(super) children: Vec<Child>,
+}
+
+impl Find {
+    pub(super) fn text(&self, text: Text) -> &[u8] {
+        &self.arena[text.start as usize..text.start as usize + usize::from(text.len)]
+    }
 }
 
 /// A directory that was read: itself, and where its children are in [`Find::children`].
-struct Dir {
-    id: u32,
-    stat: Stat,
-    xattrs: Xattrs,
-    children: std::ops::Range<u32>,
+pub(super) struct Dir {
+    pub(super) id: u32,
+    pub(super) stat: Stat,
+    pub(super) xattrs: Xattrs,
+    pub(super) children: std::ops::Range<u32>,
 }
 
 #[derive(Clone, Copy)]
-struct Child {
-    name: Text,
-    target: Text,
-    verdict: Verdict,
-    what: What,
+pub(super) struct Child {
+    pub(super) name: Text,
+    pub(super) target: Text,
+    pub(super) verdict: Verdict,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+pub(super) enum What {
     /// Not a directory, or one that is not entered.
     Leaf(Stat),
     /// A directory with a [`Dir`] of its own.
@@ -233,6 +240,10 @@ impl<'a, F: Filter> Walker<'a, F> {
         while let Some(job) = queue.next() {
             match self.read(&job, queue) {
                 Ok(mut found) => queue.finish(&mut found),
+                // A directory that vanished since its parent was listed was not there.
+                Err((Errno::NOENT, name)) if name.is_empty() && job.parent.is_some() => {
+                    queue.finish(&mut Vec::new());
+                }
                 Err((errno, name)) => {
                     let mut path = self.shown.to_path_buf();
                     path.extend((!job.path.is_empty()).then(|| os_path(&job.path)));
@@ -440,85 +451,4 @@ pub(crate) fn stat_of(stat: &rustix::fs::Stat) -> Stat {
 fn os_path(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// Puts what the threads have read into one tree, depth first.
-fn assemble(finds: Vec<Find>, dirs: u32) -> Tree {
-    let mut place = vec![(0u32, 0u32); dirs as usize];
-    let mut total = 1;
-    let mut bytes = 0;
-    for (thread, find) in finds.iter().enumerate() {
-        total += find.children.len();
-        bytes += find.arena.len();
-        for (at, dir) in find.dirs.iter().enumerate() {
-            place[dir.id as usize] = (thread as u32, at as u32);
-        }
-    }
-    let mut tree = Tree {
-        arena: Vec::with_capacity(bytes),
-        nodes: Vec::with_capacity(total),
-        ..Tree::default()
-    };
-    // The directories that are open: node, verdict, thread, rest of the children.
-    let mut open: Vec<(NodeId, Verdict, u32, std::ops::Range<u32>)> = Vec::new();
-    let enter = |tree: &mut Tree,
-                 open: &mut Vec<_>,
-                 id: u32,
-                 name: Text,
-                 parent: NodeId,
-                 verdict: Verdict| {
-        let (thread, at) = place[id as usize];
-        let dir = &finds[thread as usize].dirs[at as usize];
-        let node = tree.nodes.len() as NodeId;
-        if !dir.xattrs.is_empty() {
-            tree.dir_xattrs.insert(node, dir.xattrs.clone());
-        }
-        tree.nodes.push(Node {
-            name,
-            target: Text::default(),
-            parent,
-            end: 0,
-            unread: false,
-            stat: dir.stat,
-        });
-        open.push((node, verdict, thread, dir.children.clone()));
-    };
-    enter(&mut tree, &mut open, 0, Text::default(), 0, Verdict::Take);
-    while let Some((node, verdict, thread, rest)) = open.last_mut() {
-        let Some(next) = rest.next() else {
-            let end = tree.nodes.len() as NodeId;
-            if *verdict == Verdict::Descend && end == *node + 1 {
-                tree.dir_xattrs.remove(node);
-                tree.nodes.pop();
-            } else {
-                tree.nodes[*node as usize].end = end;
-            }
-            open.pop();
-            continue;
-        };
-        let (parent, find) = (*node, &finds[*thread as usize]);
-        let child = find.children[next as usize];
-        let text = |text: Text| {
-            &find.arena[text.start as usize..text.start as usize + usize::from(text.len)]
-        };
-        let name = tree.intern(text(child.name));
-        match child.what {
-            What::Dir(id) => enter(&mut tree, &mut open, id, name, parent, child.verdict),
-            What::Leaf(stat) => {
-                let target = tree.intern(text(child.target));
-                let end = tree.nodes.len() as NodeId + 1;
-                // Directories are leaves only if they are not entered.
-                let unread = stat.kind == NodeKind::Dir;
-                tree.nodes.push(Node {
-                    name,
-                    target,
-                    parent,
-                    end,
-                    unread,
-                    stat,
-                });
-            }
-        }
-    }
-    tree
 }

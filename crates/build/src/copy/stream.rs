@@ -38,9 +38,6 @@ pub enum StreamError {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A file of the context that goes on changing.
-    #[error("`{0}` changed each time it was read")]
-    Restless(String),
     /// The data of a layer could not be read.
     #[error("cannot read `{path}` of the image: {source}")]
     Data {
@@ -301,61 +298,71 @@ fn learned(
     }
 }
 
-/// Reads a file of the context; a small one as often as it changes meanwhile.
+/// Reads a file of the context; a small one again if it changes meanwhile, but not for ever: a log that is always written to
+/// is taken as it was read last, and is not believed by the next build.
 fn read_file(
     context: &Context,
     opener: &mut Opener<'_>,
     node: NodeId,
     buffer: &mut Vec<u8>,
 ) -> Result<ReadFile, StreamError> {
-    let walked = context.tree.node(node).stat;
-    for attempt in 0..TRIES {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let mut file = opener.open(node)?;
-        // Nearly always it is what the walk saw, and the second `stat` says so of both.
-        let before = if attempt == 0 {
-            walked
-        } else {
-            opener.stat(node, &file)?
+        // Nearly always it is what the walk saw, and the `stat` after reading says so of both.
+        let before = match attempt {
+            1 => context.tree.node(node).stat,
+            _ => opener.stat(node, &file)?,
         };
         let xattrs = xattr::read(file.as_fd())
             .map_err(|errno| opener.error("read the attributes of", node, errno))?;
         if before.size > WHOLE {
-            let before = opener.stat(node, &file)?;
-            return Ok(ReadFile::Large {
-                file,
-                stat: before,
-                xattrs,
-            });
+            let stat = opener.stat(node, &file)?;
+            return Ok(ReadFile::Large { file, stat, xattrs });
         }
-        // Bounded by the comparison above. One byte more than there should be shows that it grew.
-        let wanted = usize::try_from(before.size).unwrap_or_default() + 1;
+        // One byte more than there should be shows that it grew. In the end, whatever there is.
+        let wanted = if attempt < TRIES { before.size } else { WHOLE };
+        let wanted = usize::try_from(wanted).unwrap_or_default() + 1;
         if buffer.len() < wanted {
             buffer.resize(wanted, 0);
         }
-        let mut count = 0;
-        while count < wanted {
-            match file.read(&mut buffer[count..wanted]) {
-                // Less than was asked for of a regular file is its end.
-                Ok(more) if more == 0 || count + more == wanted - 1 => {
-                    count += more;
+        let size = fill(&mut file, &mut buffer[..wanted])
+            .map_err(|error| at_file(context, node, error))?;
+        let after = opener.stat(node, &file)?;
+        if attempt < TRIES && (after != before || size as u64 != before.size) {
+            continue;
+        }
+        let stat = Stat {
+            size: size as u64,
+            ..before
+        };
+        let digest = *blake3::hash(&buffer[..size]).as_bytes();
+        return Ok(ReadFile::Whole {
+            size,
+            learned: learned(context, node, stat, xattrs, digest),
+        });
+    }
+}
+
+/// Reads until the buffer is full or the file at its end. A read that leaves one byte free has met the end, since that byte is
+/// only there to see whether the file grew.
+fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => {
+                count += more;
+                if count + 1 == buffer.len() {
                     break;
                 }
-                Ok(more) => count += more,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(at_file(context, node, error)),
             }
-        }
-        if opener.stat(node, &file)? == before && count as u64 == before.size {
-            let digest = *blake3::hash(&buffer[..count]).as_bytes();
-            return Ok(ReadFile::Whole {
-                size: count,
-                learned: learned(context, node, before, xattrs, digest),
-            });
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Err(StreamError::Restless(
-        String::from_utf8_lossy(&context.tree.path(node)).into_owned(),
-    ))
+    Ok(count)
 }
 
 impl Writer<'_> {

@@ -100,8 +100,13 @@ pub(crate) fn plan(
 ) -> Result<Graph> {
     let target = target(file, request)?;
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let mut build_args = request.build_args.clone();
+    if let Some(epoch) = request.epoch {
+        // A RUN that asks for it sees the number, wherever it came from.
+        build_args.insert(crate::EPOCH_ARG.to_owned(), epoch.to_string());
+    }
     let settings = Settings {
-        build_args: request.build_args.clone(),
+        build_args,
         target: platform_args(&platform),
         build: platform_args(&Platform::host()),
         target_stage: request.target.as_ref().map(|name| {

@@ -627,6 +627,54 @@ fn a_fifo_stays_one_and_never_blocks() {
 }
 
 #[test]
+fn a_file_that_is_always_written_to_is_copied_as_it_was_read() {
+    let site = Site::new();
+    site.write("log", "");
+    let path = site.path("log");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::io::Write::write_all(&mut file, b"line\n").unwrap();
+                if file.metadata().unwrap().len() > 300_000 {
+                    file.set_len(0).unwrap();
+                }
+            }
+        });
+        for _ in 0..10 {
+            let text = site.build("FROM scratch\nCOPY . /\n").read("log");
+            assert!(text.bytes().all(|byte| b"line\n\0".contains(&byte)));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    std::fs::write(&path, "quiet").unwrap();
+    assert_eq!(site.build("FROM scratch\nCOPY . /\n").read("log"), "quiet");
+}
+
+#[test]
+fn directories_that_come_and_go_meanwhile_do_no_harm() {
+    let site = Site::new();
+    for number in 0..50 {
+        site.write(&format!("stable/d{number}/f"), "f");
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let temporary = site.path("stable/tmp");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::create_dir(&temporary).unwrap();
+                std::fs::remove_dir(&temporary).unwrap();
+            }
+        });
+        for _ in 0..20 {
+            assert!(site.build("FROM scratch\nCOPY . /\n").names().len() >= 101);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn times_of_files_are_kept_in_whole_seconds() {
     let site = Site::new();
     site.write("f", "f");

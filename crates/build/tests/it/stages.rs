@@ -176,6 +176,27 @@ fn a_named_directory_is_a_context_of_its_own() {
 }
 
 #[test]
+fn a_named_directory_has_an_ignore_file_of_its_own() {
+    let mut site = Site::new();
+    let other = site.outside("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("x"), "x").unwrap();
+    std::fs::write(other.join("y"), "y").unwrap();
+    std::fs::write(other.join(".dockerignore"), "x\n.dockerignore").unwrap();
+    site.request.ignore = Some(build::Text {
+        name: ".dockerignore".to_owned(),
+        text: "y".to_owned(),
+    });
+    site.request
+        .contexts
+        .insert("other".to_owned(), NamedContext::Directory(other));
+    assert_eq!(
+        site.build("FROM scratch\nCOPY --from=other . /\n").names(),
+        ["/y"]
+    );
+}
+
+#[test]
 fn f204_f205_triggers_run_once_in_the_child() {
     let site = Site::new();
     site.write("f", "f");
