@@ -32,9 +32,8 @@ mod unpack;
 mod view;
 
 pub use capture::{CaptureError, CaptureOptions, Skip, capture};
-pub use erofs::read::{
-    Backing, DirEntry, FileReader, FileType, Index, IndexError, Location, NodeId, Stat,
-};
+pub use erofs::file::{Backing, FileReader, Location};
+pub use erofs::read::{DirEntry, FileType, Index, IndexError, NodeId, Stat};
 pub use erofs::tree::{EntryError, MAX_NAMES, MAX_TEXT};
 pub use erofs::xattr::XattrError;
 pub use files::LayerFiles;

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use sys::root::{Kind as Sort, Links, Root, Time as SysTime};
 
-use crate::erofs::read::{FileReader, FileType, Index, IndexError, NodeId, Stat};
+use crate::erofs::file::FileReader;
+use crate::erofs::read::{FileType, Index, IndexError, NodeId, Stat};
 use crate::path;
 
 /// Why a layer could not be unpacked. What was made so far stays for the caller to remove.

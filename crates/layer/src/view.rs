@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 
-use crate::erofs::read::{FileReader, FileType, Index, IndexError, NodeId, Stat};
+use crate::erofs::file::FileReader;
+use crate::erofs::read::{FileType, Index, IndexError, NodeId, Stat};
 use crate::path;
 
 type Result<T> = std::result::Result<T, IndexError>;

@@ -3,7 +3,9 @@
 //! `docs/storage.md` has the format byte by byte. [`tree`] collects the entries of a layer in memory, [`write`] lays them
 //! out, [`read`] reads an index back without the kernel and without trusting it.
 
+pub(crate) mod file;
 pub(crate) mod format;
+mod pages;
 pub(crate) mod read;
 pub(crate) mod tree;
 pub(crate) mod write;

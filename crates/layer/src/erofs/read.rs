@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use super::file::{Backing, FileReader, Location};
 use super::format as f;
+use super::pages::Pages;
 use super::xattr;
 use crate::files::LayerFiles;
 use crate::meta::{Kind, Meta, Time, is_overlay_xattr};
@@ -139,26 +139,6 @@ pub struct DirEntry {
     pub kind: FileType,
 }
 
-/// Which file has the bytes of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backing {
-    /// `layer.tar`.
-    Tar,
-    /// `side`.
-    Side,
-}
-
-/// Where the bytes of a regular file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Location {
-    /// In which file.
-    pub backing: Backing,
-    /// From which byte.
-    pub offset: u64,
-    /// How many.
-    pub len: u64,
-}
-
 /// One layer, read through its index. Clones share what was read.
 #[derive(Debug, Clone)]
 pub struct Index {
@@ -178,70 +158,6 @@ struct Inner {
 struct Device {
     blocks: u64,
     file: OnceLock<Arc<File>>,
-}
-
-/// The index in pieces that are read when they are first needed.
-#[derive(Debug)]
-struct Pages {
-    file: File,
-    size: u64,
-    pages: Vec<OnceLock<Box<[u8]>>>,
-}
-
-impl Pages {
-    /// A multiple of the block size; small, because a lookup touches few places.
-    const PAGE: u64 = 16 << 10;
-
-    fn open(path: &std::path::Path) -> sys::fs::Result<Self> {
-        use sys::fs::Context as _;
-        let file = sys::fs::open(path)?;
-        let size = file.metadata().context("stat", path)?.len();
-        let count = usize::try_from(size.div_ceil(Self::PAGE)).unwrap_or_default();
-        let pages = std::iter::repeat_with(OnceLock::new).take(count).collect();
-        Ok(Self { file, size, pages })
-    }
-
-    fn page(&self, index: u64) -> io::Result<Option<&[u8]>> {
-        let Some(cell) = usize::try_from(index)
-            .ok()
-            .and_then(|at| self.pages.get(at))
-        else {
-            return Ok(None);
-        };
-        if let Some(page) = cell.get() {
-            return Ok(Some(page));
-        }
-        let start = index * Self::PAGE;
-        let len = (self.size - start).min(Self::PAGE);
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        self.file.read_exact_at(&mut bytes, start)?;
-        Ok(Some(cell.get_or_init(|| bytes.into_boxed_slice())))
-    }
-
-    /// `len` bytes from `at`; `None` if the file ends before.
-    fn get(&self, at: u64, len: usize) -> io::Result<Option<Cow<'_, [u8]>>> {
-        let Some(end) = at.checked_add(len as u64).filter(|end| *end <= self.size) else {
-            return Ok(None);
-        };
-        let offset = usize::try_from(at % Self::PAGE).unwrap_or_default();
-        let first = at / Self::PAGE;
-        let Some(page) = self.page(first)? else {
-            return Ok((len == 0).then_some(Cow::Borrowed(&[])));
-        };
-        if let Some(bytes) = page.get(offset..offset + len) {
-            return Ok(Some(Cow::Borrowed(bytes)));
-        }
-        let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(page.get(offset..).unwrap_or_default());
-        for index in first + 1..end.div_ceil(Self::PAGE) {
-            let missing = len - bytes.len();
-            let Some(page) = self.page(index)? else {
-                return Ok(None);
-            };
-            bytes.extend_from_slice(&page[..page.len().min(missing)]);
-        }
-        Ok(Some(Cow::Owned(bytes)))
-    }
 }
 
 /// The fixed part of an inode.
@@ -327,7 +243,7 @@ impl Index {
             return Err(damaged("it is an EROFS image of another kind"));
         }
         let blocks = u64::from(u32_at(&head, 36));
-        if blocks * f::BLOCK != pages.size {
+        if blocks * f::BLOCK != pages.size() {
             return Err(damaged("it is not as long as it says"));
         }
         let slot = |index: usize| {
@@ -430,7 +346,7 @@ impl Index {
 
     /// Most directory entries that an index of this size can have: walks stop there, whatever a damaged index says.
     pub(crate) fn most_entries(&self) -> u64 {
-        self.inner.pages.size / f::DIRENT as u64
+        self.inner.pages.size() / f::DIRENT as u64
     }
 
     /// What an inode is.
@@ -514,7 +430,7 @@ impl Index {
         if raw.kind() != Some(FileType::Dir) {
             return Err(self.damaged("a directory is none"));
         }
-        if raw.size > self.inner.pages.size {
+        if raw.size > self.inner.pages.size() {
             return Err(self.damaged("a directory is longer than the index"));
         }
         Ok(raw)
@@ -723,85 +639,6 @@ impl Index {
     /// The index is damaged or cannot be read, `node` is not a regular file, or its data cannot be opened.
     pub fn open_file(&self, node: NodeId) -> Result<FileReader> {
         let location = self.location(node)?;
-        Ok(FileReader {
-            file: self.backing(location.backing)?,
-            location,
-            position: 0,
-        })
-    }
-}
-
-/// The bytes of one regular file of a layer.
-#[derive(Debug, Clone)]
-pub struct FileReader {
-    file: Arc<File>,
-    location: Location,
-    position: u64,
-}
-
-impl FileReader {
-    /// Its length.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.location.len
-    }
-
-    /// True if it has no bytes.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.location.len == 0
-    }
-
-    /// The file that has the bytes, and where.
-    #[must_use]
-    pub fn source(&self) -> (&File, Location) {
-        (&self.file, self.location)
-    }
-
-    /// Reads from `offset`, not moving the position; 0 at the end only.
-    ///
-    /// # Errors
-    ///
-    /// Reading failed, or the layer is shorter than its index says ([`io::ErrorKind::UnexpectedEof`]).
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let left = self.location.len.saturating_sub(offset);
-        let most = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        if most == 0 {
-            return Ok(0);
-        }
-        let count = self
-            .file
-            .read_at(&mut buffer[..most], self.location.offset + offset)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(count)
-    }
-}
-
-impl Read for FileReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.read_at(buffer, self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for FileReader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.location.len.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = target.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "seek before the start of the file",
-            )
-        })?;
-        Ok(self.position)
+        Ok(FileReader::new(self.backing(location.backing)?, location))
     }
 }

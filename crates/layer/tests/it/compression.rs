@@ -17,7 +17,9 @@ fn run(tool: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| eprintln!("SKIPPED the part with `{tool}`: {error}"))
+        .map_err(|error| {
+            crate::mounted::skipped("compression", &format!("the part with `{tool}`: {error}"))
+        })
         .ok()?;
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();

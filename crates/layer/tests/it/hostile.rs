@@ -5,10 +5,12 @@ use std::path::Path;
 
 use layer::tar::{self, BLOCK, Problem};
 use layer::{
-    EntryError, FileType, Follow, Index, Ingest, IngestError, Kind, LayerFiles, Meta,
-    UnpackOptions, View, path::PathError, unpack,
+    EntryError, FileType, Follow, Index, Ingest, IngestError, Kind, LayerFiles, Meta, View,
+    path::PathError, unpack,
 };
 use sys::root::Root;
+
+use crate::mounted::unpack_options;
 
 /// An archive made of raw parts.
 #[derive(Default)]
@@ -186,7 +188,7 @@ fn a_member_below_a_link_stays_inside_also_when_unpacked() {
     unpack(
         &view.layers()[0],
         &Root::open(out.path()).unwrap(),
-        &UnpackOptions::default(),
+        &unpack_options(),
     )
     .unwrap();
     assert!(out.path().join("at-root").exists());
@@ -817,7 +819,7 @@ fn a_link_planted_in_a_lower_layer_is_not_followed_from_an_upper_one() {
     unpack(
         &alone.layers()[0],
         &Root::open(out.path()).unwrap(),
-        &UnpackOptions::default(),
+        &unpack_options(),
     )
     .unwrap();
     assert!(
@@ -836,7 +838,7 @@ fn unpacking_refuses_to_follow_what_is_in_its_way() {
         unpack(
             &view.layers()[0],
             &Root::open(out.path()).unwrap(),
-            &UnpackOptions::default()
+            &unpack_options()
         )
         .is_err()
     );
@@ -851,7 +853,7 @@ fn the_shared_layer_is_not_touched_by_what_is_unpacked_from_it() {
     unpack(
         &view.layers()[0],
         &Root::open(out.path()).unwrap(),
-        &UnpackOptions::default(),
+        &unpack_options(),
     )
     .unwrap();
     std::fs::write(out.path().join("f"), b"changed").unwrap();

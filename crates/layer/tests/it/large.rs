@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use layer::tar::{self, BLOCK};
 use layer::{Follow, Index, Ingest, LayerFiles, Meta, View, reindex};
 
-use crate::mounted::Mount;
+use crate::mounted::{Mount, unpack_options};
 
 /// A file of 5 GiB in place and one behind it, in a tar that is mostly a hole and so costs nothing.
 #[test]
@@ -129,7 +129,7 @@ fn priv_the_deepest_path_is_walked() {
     assert!(view.lookup(path.as_bytes(), Follow::No).unwrap().is_some());
     let out = tempfile::tempdir().unwrap();
     let root = sys::root::Root::open(out.path()).unwrap();
-    layer::unpack(&index, &root, &layer::UnpackOptions::default()).unwrap();
+    layer::unpack(&index, &root, &unpack_options()).unwrap();
     assert_eq!(root.stat(path.as_ref()).unwrap().size, 1);
     if let Some(mount) = Mount::new("priv_the_deepest_path_is_walked", dir.path()) {
         let root = sys::root::Root::open(mount.path()).unwrap();

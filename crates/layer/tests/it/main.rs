@@ -1,10 +1,6 @@
 //! The crate seen from outside, with the kernel as judge where there are privileges.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests fail like tests, and skipped tests are loud"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests do")]
 
 mod capture;
 mod compression;

@@ -10,13 +10,27 @@ pub(crate) struct Mount {
     dir: tempfile::TempDir,
 }
 
+/// Says that a test, or a part of it, is skipped: past the capture of the harness, which would swallow it.
+pub(crate) fn skipped(test: &str, why: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").unwrap();
+}
+
 /// Says on stderr that a test is skipped, if it is.
 pub(crate) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED {test}: needs root");
+        skipped(test, "needs root");
     }
     root
+}
+
+/// How this user can unpack what belongs to root.
+pub(crate) fn unpack_options() -> layer::UnpackOptions {
+    layer::UnpackOptions {
+        ignore_owners: !rustix::process::geteuid().is_root(),
+        ..layer::UnpackOptions::default()
+    }
 }
 
 impl Mount {
@@ -52,6 +66,12 @@ impl Drop for Mount {
     }
 }
 
+/// What `setfacl -m u:1000:r` makes of mode 0755: version 2, then tag, permissions and id of each entry.
+const ACL: [u8; 44] = [
+    2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 5, 0, 255, 255,
+    255, 255, 16, 0, 5, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255,
+];
+
 fn sample(dir: &Path) -> layer::Finished {
     let mut ingest = Ingest::create(dir).unwrap();
     let mut meta = Meta::dir(0o1777);
@@ -72,6 +92,8 @@ fn sample(dir: &Path) -> layer::Finished {
             1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
     ));
+    file.xattrs
+        .push((b"system.posix_acl_access".to_vec(), ACL.to_vec()));
     ingest.append_bytes(b"usr/bin/big", &file, &big).unwrap();
     ingest
         .append_bytes(b"usr/bin/small", &Meta::file(5, 0o644), b"small")
@@ -162,6 +184,10 @@ fn priv_the_kernel_mounts_what_was_appended() {
     assert_eq!(&value[..read], b"y");
     let read = rustix::fs::lgetxattr(at("hard"), "user.a", &mut value).unwrap();
     assert_eq!(&value[..read], b"1");
+    let mut acl = [0; 44];
+    let name = "system.posix_acl_access";
+    assert_eq!(rustix::fs::lgetxattr(at("hard"), name, &mut acl), Ok(44));
+    assert_eq!(acl, ACL);
     let mut value = [0; 20];
     assert_eq!(
         rustix::fs::lgetxattr(at("hard"), "security.capability", &mut value),

@@ -11,7 +11,7 @@ use layer::compression::Decoder;
 use layer::{FileType, Index, Ingest, LayerFiles, View, reindex};
 use sys::root::{Kind, Root, Time};
 
-use crate::mounted::{Mount, is_root};
+use crate::mounted::{Mount, is_root, skipped};
 use crate::snapshot::{self, Snapshot};
 
 /// Link counts of directories are a matter of the file system that GNU tar extracts to.
@@ -403,7 +403,10 @@ fn rootfs(test: &str) -> Option<PathBuf> {
         .arg(&unfinished)
         .status();
     if !made.as_ref().is_ok_and(std::process::ExitStatus::success) {
-        eprintln!("SKIPPED {test}: no BARQUE_TEST_ROOTFS, and mmdebstrap does not work ({made:?})");
+        skipped(
+            test,
+            &format!("no BARQUE_TEST_ROOTFS, and mmdebstrap does not work ({made:?})"),
+        );
         return None;
     }
     std::fs::rename(&unfinished, &kept).unwrap();
@@ -441,8 +444,9 @@ fn priv_erofs_utils_agree_about_everything_odd() {
 /// erofs-utils 1.8: older ones do not know blocks of 512 bytes).
 fn judge_with_erofs_utils(test: &str, archive: &Path) {
     let Some(root) = std::env::var_os("BARQUE_TEST_EROFS_UTILS") else {
-        eprintln!(
-            "SKIPPED {test}, the part with fsck.erofs: BARQUE_TEST_EROFS_UTILS names no root with erofs-utils"
+        skipped(
+            test,
+            "the part with fsck.erofs: BARQUE_TEST_EROFS_UTILS names no root with erofs-utils",
         );
         return;
     };
