@@ -13,7 +13,8 @@ pub(crate) struct Mount {
 /// Says that a test, or a part of it, is skipped: past the capture of the harness, which would swallow it.
 pub(crate) fn skipped(test: &str, why: &str) {
     use std::io::Write as _;
-    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").unwrap();
+    let line = format!("SKIPPED {test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// Says on stderr that a test is skipped, if it is.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use layer::compression::Decoder;
 use layer::{FileType, Index, Ingest, LayerFiles, View, reindex};
@@ -393,20 +394,35 @@ fn rootfs(test: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("BARQUE_TEST_ROOTFS") {
         return Some(path.into());
     }
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bookworm.tar");
+    make_once(test, "bookworm.tar", &["bookworm"])
+}
+
+/// A Debian trixie with erofs-utils 1.8 (older ones do not know blocks of 512 bytes): the one that `BARQUE_TEST_EROFS_UTILS` names, else
+/// one made here once.
+fn erofs_utils(test: &str) -> Option<PathBuf> {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if let Some(path) = std::env::var_os("BARQUE_TEST_EROFS_UTILS") {
+        return Some(path.into());
+    }
+    let make = || make_once(test, "erofs-utils", &["--include=erofs-utils", "trixie"]);
+    MADE.get_or_init(make).clone()
+}
+
+/// What `mmdebstrap` makes, kept for later runs under the name: a tar or a directory.
+fn make_once(test: &str, name: &str, args: &[&str]) -> Option<PathBuf> {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if kept.exists() {
         return Some(kept);
     }
-    let unfinished = kept.with_extension("part.tar");
+    let unfinished = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("part-{name}"));
+    std::fs::remove_dir_all(&unfinished).ok();
     let made = Command::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", "bookworm"])
+        .args(["--quiet", "--variant=minbase"])
+        .args(args)
         .arg(&unfinished)
         .status();
     if !made.as_ref().is_ok_and(std::process::ExitStatus::success) {
-        skipped(
-            test,
-            &format!("no BARQUE_TEST_ROOTFS, and mmdebstrap does not work ({made:?})"),
-        );
+        skipped(test, &format!("mmdebstrap cannot make {name} ({made:?})"));
         return None;
     }
     std::fs::rename(&unfinished, &kept).unwrap();
@@ -440,17 +456,12 @@ fn priv_erofs_utils_agree_about_everything_odd() {
     judge_with_erofs_utils(test, &create(&scratch, &tree, "gnu", &options));
 }
 
-/// Has `fsck.erofs` check an index and extract its files, in the root that `BARQUE_TEST_EROFS_UTILS` names (a Debian trixie with
-/// erofs-utils 1.8: older ones do not know blocks of 512 bytes).
+/// Has `fsck.erofs` check an index and extract its files.
 fn judge_with_erofs_utils(test: &str, archive: &Path) {
-    let Some(root) = std::env::var_os("BARQUE_TEST_EROFS_UTILS") else {
-        skipped(
-            test,
-            "the part with fsck.erofs: BARQUE_TEST_EROFS_UTILS names no root with erofs-utils",
-        );
+    let Some(root) = erofs_utils(test) else {
         return;
     };
-    let inside = tempfile::tempdir_in(Path::new(&root).join("tmp")).unwrap();
+    let inside = tempfile::tempdir_in(root.join("tmp")).unwrap();
     let name = inside.path().file_name().unwrap().to_str().unwrap();
     let dir = inside.path().join("layer");
     std::fs::create_dir(&dir).unwrap();
