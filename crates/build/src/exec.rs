@@ -8,6 +8,7 @@ use oci::DiffId;
 use runtime::{Exit, Mount, MountSource, Rlimit, RootPlan, Spec, Upper};
 use store::Cache;
 
+use crate::caches;
 use crate::copy::CopyError;
 use crate::error::StepError;
 use crate::events::Stream;
@@ -35,6 +36,9 @@ const CA_VARIABLES: [&str; 7] = [
     "GIT_SSL_CAINFO",
     "CURL_CA_BUNDLE",
 ];
+
+/// The build argument that keeps the caches of builds apart.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 /// How much of the last output an error carries.
 const TAIL: usize = 16 << 10;
@@ -68,6 +72,9 @@ pub enum ExecError {
     /// What it changed could not become a layer.
     #[error(transparent)]
     Capture(#[from] layer::CaptureError),
+    /// A cache could not be made.
+    #[error(transparent)]
+    Cache(#[from] crate::caches::CacheError),
     /// A secret that the step cannot do without was not given.
     #[error("the secret `{0}` is required, and none was given")]
     NoSecret(String),
@@ -160,6 +167,10 @@ impl Solver<'_> {
         };
         let copy = CopyStep {
             origin: origin.clone(),
+            origin_name: mount.mount.from.clone().map_or_else(
+                || "the build context".to_owned(),
+                |from| format!("`{from}`"),
+            ),
             sources: vec![mount.mount.source.clone()],
             inline: Vec::new(),
             destination: mounted_path(&mount.mount.source),
@@ -342,48 +353,24 @@ impl Solver<'_> {
         let namespace = self
             .request
             .build_args
-            .get("BUILDKIT_CACHE_MOUNT_NS")
+            .get(CACHE_NAMESPACE)
             .map_or("", String::as_str);
         let id = format!("{namespace}/{}", mount.mount.cache_id());
-        let exclusive = mount.mount.sharing == Sharing::Locked;
-        let cache = self.store.cache(&id, exclusive)?;
-        let content = cache.path().join("content");
-        if !sys::fs::exists(&content) {
-            self.begin_cache(mount, layers, &content)?;
-        }
-        let source = MountSource::Bind {
-            path: content,
-            recursive: false,
+        let begin = caches::Beginning {
+            id: &id,
+            mount: &mount.mount,
+            from: if layers.is_empty() {
+                None
+            } else {
+                Some(self.rootfs(layers)?)
+            },
         };
+        let (cache, path) = caches::open(self.store, self.lease, &begin)?;
         bound.caches.push(cache);
-        Ok(source)
-    }
-
-    /// Makes the directory of a new cache, with its first content if it has some.
-    fn begin_cache(
-        &self,
-        mount: &RunMount,
-        layers: &[DiffId],
-        content: &Path,
-    ) -> Result<(), StepError> {
-        let make = || -> Result<(), sys::fs::Error> {
-            sys::fs::create_dir(content)?;
-            let root = sys::root::Root::open(content)?;
-            root.chown(
-                Path::new("."),
-                mount.mount.uid.unwrap_or(0),
-                mount.mount.gid.unwrap_or(0),
-            )?;
-            root.chmod(Path::new("."), mount.mount.mode.unwrap_or(0o755))
-        };
-        if layers.is_empty() && mount.mount.source.is_empty() {
-            return Ok(make().map_err(ExecError::from)?);
-        }
-        let message = format!(
-            "the cache `{}` has first content, which is not supported yet",
-            mount.mount.cache_id()
-        );
-        Err(ExecError::Runtime(runtime::Error::Invalid(message)).into())
+        Ok(MountSource::Bind {
+            path,
+            recursive: false,
+        })
     }
 
     /// A secret as a file, in the environment, or both; `None` if it is not a file.

@@ -172,19 +172,14 @@ impl Solver<'_> {
         copy: &CopyStep,
         root: &Rootfs,
     ) -> Result<(Listed, Option<Source>), StepError> {
-        let origin = match &copy.origin {
-            Origin::Context => "the build context".to_owned(),
-            Origin::Directory(path) => format!("`{}`", path.display()),
-            Origin::Step(_) => "the image it is copied from".to_owned(),
-        };
         let mut source = self.source(copy, false)?;
-        let mut listed = copy::list(copy, source.as_ref(), root, self.time(), &origin);
+        let mut listed = copy::list(copy, source.as_ref(), root, self.time());
         if matches!(listed, Err(Unlisted::Unread)) {
             if let Some(Source::Context(mut context)) = source {
                 context.save().ok();
             }
             source = self.source(copy, true)?;
-            listed = copy::list(copy, source.as_ref(), root, self.time(), &origin);
+            listed = copy::list(copy, source.as_ref(), root, self.time());
         }
         match listed {
             Ok(listed) => Ok((listed, source)),

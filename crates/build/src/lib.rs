@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod caches;
 mod context;
 mod copy;
 mod error;
@@ -40,6 +41,7 @@ mod time;
 mod users;
 
 pub use base::{BaseError, BaseImages, Local};
+pub use caches::CacheError;
 pub use copy::{CopyError, PlaceError, StreamError};
 pub use error::{Error, StepError, StepFailure};
 pub use events::{Event, Stream};
@@ -105,6 +107,9 @@ pub fn build_under(
     }
     let epoch = epoch(request, &parsed)?;
     let graph = plan::plan(&parsed, request, bases, lease.store())?;
+    for warning in &graph.warnings {
+        teller.tell(Event::Warning(warning.clone()));
+    }
     let made = solve::Solver::new(request, lease, &graph, &teller, epoch).solve()?;
     let told = teller.begin("exporting to image");
     let built = image::export(&graph, &made, request, epoch, lease)

@@ -152,13 +152,12 @@ impl Listed {
     }
 }
 
-/// Lists what a COPY puts into its layer. `origin` is what people call the source.
+/// Lists what a COPY puts into its layer.
 pub(crate) fn list(
     step: &CopyStep,
     source: Option<&Source>,
     root: &Rootfs,
     epoch: Option<Time>,
-    origin: &str,
 ) -> Result<Listed, Unlisted> {
     let owner = step
         .owner
@@ -186,7 +185,7 @@ pub(crate) fn list(
         let Some(source) = source else {
             return Err(CopyError::NoContext(path.clone()).into());
         };
-        let nothing = |nothing| failed(nothing, path, origin);
+        let nothing = |nothing| failed(nothing, path, &step.origin_name);
         if step.parents {
             destination.enter(&mut entries)?;
             for (top, nodes) in select::select_parents(source.tree(), path).map_err(nothing)? {

@@ -13,6 +13,8 @@ pub(crate) struct Graph {
     pub(crate) steps: Vec<Step>,
     /// What the target stage gives.
     pub(crate) result: StageResult,
+    /// What could be wrong, but does not stop the build.
+    pub(crate) warnings: Vec<dockerfile::Diagnostic>,
 }
 
 /// The outcome of a stage.
@@ -81,6 +83,8 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 pub(crate) struct CopyStep {
     pub(crate) origin: Origin,
+    /// What people call it: `the build context`, `stage \`build\``.
+    pub(crate) origin_name: String,
     /// Paths and patterns, expanded.
     pub(crate) sources: Vec<String>,
     /// Files whose content is in the Dockerfile: name and content.

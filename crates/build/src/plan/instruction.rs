@@ -286,9 +286,14 @@ impl Planner<'_> {
             None => Origin::Context,
             Some(from) => self.origin(stage, from, &state.platform, span)?,
         };
+        let origin_name = match &expanded.flags.from {
+            None => "the build context".to_owned(),
+            Some(from) => format!("`{from}`"),
+        };
         let destination = &expanded.destination;
         let work = CopyStep {
             origin,
+            origin_name,
             sources: expanded.paths().map(str::to_owned).collect(),
             inline,
             into_directory: destination.is_empty()

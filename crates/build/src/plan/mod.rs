@@ -88,6 +88,7 @@ struct Planner<'a> {
     stages: Vec<Option<State>>,
     images: BTreeMap<(String, String), (StepId, ImageConfig)>,
     steps: Vec<Step>,
+    warnings: Vec<Diagnostic>,
     deep: usize,
 }
 
@@ -124,6 +125,7 @@ pub(crate) fn plan(
         stages: file.stages.iter().map(|_| None).collect(),
         images: BTreeMap::new(),
         steps: Vec::new(),
+        warnings: Vec::new(),
         deep: 0,
         globals: GlobalScope::new(file, &settings)?,
         settings,
@@ -148,7 +150,16 @@ pub(crate) fn plan(
     Ok(Graph {
         steps: planner.steps,
         result,
+        warnings: planner.warnings,
     })
+}
+
+/// True if an image for one runs where the other is asked for. An image may say nothing.
+fn same_platform(found: &Platform, asked: &Platform) -> bool {
+    let unsaid = |text: &str| text.is_empty();
+    (unsaid(&found.os) || found.os == asked.os)
+        && (unsaid(&found.architecture) || found.architecture == asked.architecture)
+        && (found.variant.is_none() || asked.variant.is_none() || found.variant == asked.variant)
 }
 
 /// The stage to build: by name, whatever its case, or by number.
@@ -385,6 +396,18 @@ impl Planner<'_> {
             fail(format!("there is no image `{}` in the store", reference.familiar()).into())
         })?;
         let config = self.configs.config(&image)?;
+        let found = config.platform();
+        if !same_platform(&found, platform) {
+            let message = format!(
+                "the base image `{}` is for `{found}`, but `{platform}` was asked for",
+                reference.familiar()
+            );
+            self.warnings.push(Diagnostic::warning(
+                "InvalidBaseImagePlatform",
+                span,
+                message,
+            ));
+        }
         let work = Work::Image(ImageStep {
             digest: image.digest,
             layers: config.rootfs.diff_ids.clone(),

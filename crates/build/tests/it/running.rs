@@ -351,6 +351,28 @@ fn priv_f169_f170_caches_outlive_steps_and_are_no_content() {
 }
 
 #[test]
+fn priv_a_cache_may_begin_with_the_content_of_a_stage() {
+    let Some(site) = site("priv_a_cache_may_begin_with_the_content_of_a_stage") else {
+        return;
+    };
+    site.write("d/f", "first")
+        .write("d/sub/g", "g")
+        .link("d/l", "/etc");
+    let outcome = site.build(concat!(
+        "FROM scratch AS first\n",
+        "COPY --chown=3:4 d /d\n",
+        "FROM busybox\n",
+        "RUN --mount=type=cache,target=/c,from=first,source=/d cat /c/f /c/sub/g; stat -c ' %u:%g' /c/f; echo second > /c/f\n",
+        "RUN --mount=type=cache,target=/c,from=first,source=/d cat /c/f; rm -r /c/sub; ln -s /etc /c/sub\n",
+    ));
+    assert_eq!(output(&outcome), "firstg 3:4\nsecond\n");
+    let message = site.fail(
+        "FROM scratch AS first\nFROM busybox\nRUN --mount=type=cache,id=x,target=/c,from=busybox,source=/nosuch true\n",
+    );
+    assert!(message.contains("/nosuch"), "{message}");
+}
+
+#[test]
 fn priv_f174_tmpfs_is_gone_in_the_next_step() {
     let Some(site) = site("priv_f174_tmpfs_is_gone_in_the_next_step") else {
         return;

@@ -197,6 +197,35 @@ fn a_named_directory_has_an_ignore_file_of_its_own() {
 }
 
 #[test]
+fn a_base_for_another_platform_gets_a_warning() {
+    let mut site = Site::new();
+    image()
+        .file("f", b"f")
+        .name("base")
+        .build(&site.store)
+        .unwrap();
+    let warnings = |site: &Site| {
+        let events = site.build("FROM base\nENV a=b\n").events;
+        let warning = |event: &build::Event| match event {
+            build::Event::Warning(warning) => Some(warning.code),
+            _ => None,
+        };
+        events.iter().filter_map(warning).collect::<Vec<_>>()
+    };
+    assert!(warnings(&site).is_empty());
+    site.request.platform = Some("linux/s390x".parse().unwrap());
+    assert_eq!(warnings(&site), ["InvalidBaseImagePlatform"]);
+}
+
+#[test]
+fn what_is_missing_in_a_stage_is_named_with_it() {
+    let site = Site::new();
+    site.write("f", "f");
+    let message = site.fail("FROM scratch AS one\nCOPY f /\nFROM scratch\nCOPY --from=one /g /\n");
+    assert_eq!(message, "`/g` not found in `one`");
+}
+
+#[test]
 fn f204_f205_triggers_run_once_in_the_child() {
     let site = Site::new();
     site.write("f", "f");
