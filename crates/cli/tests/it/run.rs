@@ -61,6 +61,20 @@ fn priv_a_process_gets_what_was_asked_for() {
         ]),
         "file flag"
     );
+}
+
+#[test]
+fn priv_a_process_is_held_by_what_was_asked_for() {
+    if !root_or_skip("priv_a_process_is_held_by_what_was_asked_for") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let run = |words: &[&str]| {
+        environment
+            .barque(&[&["run", "--rm"][..], words].concat())
+            .ok()
+            .to_owned()
+    };
     assert_eq!(run(&["-w", "/new/dir", "busybox", "pwd"]), "/new/dir");
     assert_eq!(
         run(&[
