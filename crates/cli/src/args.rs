@@ -68,6 +68,7 @@ pub(crate) enum Command {
     Save(commands::save::Save),
     Load(commands::load::Load),
     Run(Box<commands::run::Run>),
+    Exec(commands::exec::Exec),
     Ps(commands::ps::Ps),
     Logs(commands::logs::Logs),
     Stop(commands::stop::Stop),

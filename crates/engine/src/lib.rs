@@ -76,6 +76,20 @@ pub fn child_main_if_asked() -> Option<u8> {
     store::upkeep_if_asked(&arguments).map(|done| u8::from(done.is_err()))
 }
 
+/// Makes an ordinary user root of a user namespace of their own, which processes with several users and files of
+/// several owners need; does nothing for root. Gives what the user should know about it, if anything.
+///
+/// # Errors
+///
+/// This system does not allow user namespaces to ordinary users, or this process has several threads.
+pub fn enter_user_namespace() -> Result<Option<String>, Error> {
+    use runtime::userns::Entered;
+    match runtime::userns::enter_if_needed().map_err(containers::ContainerError::from)? {
+        Entered::NotNeeded | Entered::Mapped => Ok(None),
+        Entered::Alone(why) => Ok(Some(why)),
+    }
+}
+
 /// A time in seconds since 1970 as RFC 3339.
 pub(crate) fn time_text(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)

@@ -85,6 +85,7 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         context.progress()
     };
     let request = request(args, context)?;
+    let engine = context.build_engine()?;
     let display = Display::new(progress, "Building", context.settings.colour);
     let result = context
         .engine()?

@@ -25,7 +25,7 @@ pub(crate) struct Commit {
 }
 
 pub(crate) fn run(args: Commit, context: &Context) -> Outcome {
-    let id = context.engine()?.commit(&CommitRequest {
+    let id = context.privileged_engine()?.commit(&CommitRequest {
         container: args.container,
         name: args.name,
         author: args.author,

@@ -22,7 +22,7 @@ pub(crate) struct Diff {
 }
 
 pub(crate) fn run(args: &Diff, context: &Context) -> Outcome {
-    let engine = context.engine()?;
+    let engine = context.privileged_engine()?;
     let changes = match &args.to {
         Some(to) => engine.diff_images(&args.from, to)?,
         None => engine.diff_container(&args.from)?,

@@ -5,6 +5,7 @@ pub(crate) mod cat;
 pub(crate) mod commit;
 pub(crate) mod df;
 pub(crate) mod diff;
+pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod fsck;
 pub(crate) mod history;
@@ -36,6 +37,7 @@ use engine::Engine;
 
 use crate::args::{Cli, Command, Progress};
 use crate::error::Failure;
+use crate::render;
 use crate::settings::Settings;
 
 /// How a command ends: its exit code, or why it failed.
@@ -62,6 +64,31 @@ impl Context {
                 let opened = Engine::open(&self.settings.root)?;
                 Ok(self.engine.get_or_init(|| opened))
             }
+        }
+    }
+
+    /// Opens the store for a command that starts processes or touches files with owners of their own: an ordinary user goes
+    /// on in a user namespace. Before any thread is started.
+    pub(crate) fn privileged_engine(&self) -> Result<&Engine, Failure> {
+        if self.engine.get().is_none()
+            && let Some(why) = engine::enter_user_namespace()?
+        {
+            render::talk(&format!(
+                "warning: there is one user only in containers: {why}"
+            ));
+            render::talk(
+                "hint: give yourself subordinate ids with `usermod --add-subuids` and `--add-subgids`",
+            );
+        }
+        self.engine()
+    }
+
+    /// As [`Context::privileged_engine`], but goes on without where the system does not allow it: a build without RUN
+    /// needs no privileges, and one with RUN says what is missing.
+    pub(crate) fn build_engine(&self) -> Result<&Engine, Failure> {
+        match self.privileged_engine() {
+            Ok(engine) => Ok(engine),
+            Err(_) => self.engine(),
         }
     }
 
@@ -166,6 +193,7 @@ fn command(command: Command, context: &Context) -> Outcome {
         Command::Ls(args) => ls::run(&args, context),
         Command::Cat(args) => cat::run(&args, context),
         Command::Import(args) => import::run(args, context),
+        Command::Exec(args) => exec::run(args, context),
         Command::Export(args) => export::run(&args, context),
         Command::Save(args) => save::run(args, context),
         Command::Load(args) => load::run(args, context),

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Prune, context: &Context) -> Outcome {
             .map(engine::upkeep::duration)
             .transpose()?,
     };
-    let pruned = context.engine()?.prune(&request)?;
+    let pruned = context.privileged_engine()?.prune(&request)?;
     let mut text = String::new();
     for container in &pruned.containers {
         text.push_str(&format!("Deleted container: {container}\n"));

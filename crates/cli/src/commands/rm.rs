@@ -20,7 +20,7 @@ pub(crate) struct Rm {
 }
 
 pub(crate) fn run(args: &Rm, context: &Context) -> Outcome {
-    let engine = context.engine()?;
+    let engine = context.privileged_engine()?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.containers {
         match engine.remove_container(name, args.force) {

@@ -21,7 +21,7 @@ pub(crate) struct Rmi {
 }
 
 pub(crate) fn run(args: Rmi, context: &Context) -> Outcome {
-    let engine = context.engine()?;
+    let engine = context.privileged_engine()?;
     let mut code = ExitCode::SUCCESS;
     for image in args.images {
         match engine.remove_image(&RemoveRequest {

@@ -194,7 +194,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Outcome {
         cidfile: args.cidfile,
     };
     let detached = request.detach;
-    let ended = context.engine()?.run(&request)?;
+    let ended = context.privileged_engine()?.run(&request)?;
     if detached {
         render::data(&format!("{}\n", ended.id))?;
     }

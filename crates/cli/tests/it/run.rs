@@ -198,6 +198,14 @@ fn priv_a_container_lives_is_followed_and_ends() {
         barque(&["ps", "-q", "-f", "label=a=b", "--no-trunc"]).ok(),
         id
     );
+    let script = "cat /file; echo $X; exit 4";
+    let answer = barque(&["exec", "-e", "X=1", "boat", "sh", "-c", script]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (4, "data\n1\n"));
+    assert_eq!(
+        barque(&["exec", "-u", "user", "boat", "id", "-u"]).ok(),
+        "1000"
+    );
+    assert_eq!(barque(&["exec", "boat", "nosuch"]).code, 127);
     assert!(
         barque(&["run", "--name", "boat", "busybox", "true"])
             .fails(125)

@@ -23,6 +23,7 @@ pub use logs::{LogsRequest, Sink, Stream};
 pub use options::{
     Mount, OptionError, Ulimit, cpus, env, env_file, host_line, labels, merge_env, size,
 };
+pub use process::ExecRequest;
 pub use record::State;
 pub use request::{Network, RunRequest, Security, network, security};
 pub use run::Ended;

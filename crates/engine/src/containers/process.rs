@@ -2,13 +2,37 @@
 
 use std::time::Duration;
 
-use runtime::detached;
+use runtime::foreground::Attach;
+use runtime::{detached, exec};
 use store::Container;
 
 use super::list::{record_of, state_of};
 use super::record::Record;
 use super::{ContainerError, LogsRequest, Sink, State, logs};
 use crate::{Engine, Error};
+
+/// What `exec` is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// Name or id.
+    pub container: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`, over those of the container.
+    pub env: Vec<String>,
+    /// In place of the container's working directory.
+    pub workdir: Option<String>,
+    /// In place of the container's user.
+    pub user: Option<String>,
+    /// Pass our standard input on.
+    pub interactive: bool,
+    /// Give it a terminal.
+    pub terminal: bool,
+    /// Do not wait for its end.
+    pub detach: bool,
+    /// With all capabilities.
+    pub privileged: bool,
+}
 
 /// A signal by name, with or without `SIG`, or by number.
 pub(super) fn signal(text: &str) -> Result<i32, ContainerError> {
@@ -119,6 +143,58 @@ impl Engine {
         Ok(())
     }
 
+    /// Runs one more process in a running container; its exit code, 0 if it was left running.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, it does not run, or the process cannot be started.
+    pub fn exec(&self, request: &ExecRequest) -> Result<u8, Error> {
+        self.exec_inside(request).map_err(Error::starting)
+    }
+
+    fn exec_inside(&self, request: &ExecRequest) -> Result<u8, Error> {
+        let (container, _) = self.found(&request.container)?;
+        let stopped = || ContainerError::NotRunning(container.name.clone());
+        let process = detached::process(container.dir())
+            .map_err(ContainerError::from)?
+            .ok_or_else(stopped)?;
+        let mut program = exec::Program {
+            args: request.command.clone(),
+            terminal: request.terminal.then_some(runtime::Size {
+                rows: 24,
+                columns: 80,
+            }),
+            privileged: request.privileged,
+            ..exec::Program::default()
+        };
+        if let Some(wanted) = &request.user {
+            let resolved = in_container(process.pid(), wanted)?;
+            program
+                .env
+                .push(format!("HOME={}", resolved.home.display()));
+            program.user = Some(resolved.user);
+        }
+        if request.terminal {
+            program.env.push("TERM=xterm".to_owned());
+        }
+        super::merge_env(&mut program.env, request.env.iter().cloned());
+        program.cwd = match &request.workdir {
+            Some(path) if !path.starts_with('/') => {
+                return Err(ContainerError::RelativeWorkdir(path.clone()).into());
+            }
+            Some(path) => Some(super::spec::clean(path.as_ref())),
+            None => None,
+        };
+        if request.detach {
+            exec::start(container.dir(), &program).map_err(ContainerError::from)?;
+            return Ok(0);
+        }
+        let attach = Attach::standard(request.interactive).map_err(ContainerError::from)?;
+        Ok(exec::run(container.dir(), &program, attach)
+            .map_err(ContainerError::from)?
+            .code())
+    }
+
     fn found(&self, name: &str) -> Result<(Container, Record), Error> {
         let container = self.store().container(name)?;
         let record = record_of(&container)?;
@@ -130,6 +206,30 @@ impl Engine {
         detached::wait(container.dir()).map_err(ContainerError::from)?;
         Ok(())
     }
+}
+
+/// A user by the accounts that the container has now, read inside its root.
+fn in_container(pid: i32, wanted: &str) -> Result<runtime::user::Resolved, ContainerError> {
+    use std::io::Read;
+    let root = sys::root::Root::open(format!("/proc/{pid}/root").as_ref())
+        .map_err(ContainerError::Accounts)?;
+    let read = |path: &str| -> Result<Option<Vec<u8>>, ContainerError> {
+        let Ok(file) = root.open_file(path.as_ref()) else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let failed = |source| ContainerError::ImageFileRead {
+            path: path.to_owned(),
+            source,
+        };
+        file.take(runtime::user::MAX_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        Ok(Some(bytes))
+    };
+    let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
+    runtime::user::resolve(wanted, passwd.as_deref(), group.as_deref())
+        .map_err(ContainerError::User)
 }
 
 #[cfg(test)]
