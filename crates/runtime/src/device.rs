@@ -37,7 +37,7 @@ const LINKS: [(&str, &str); 6] = [
 /// Devices copied for a privileged container at most; a machine has some hundreds.
 const MOST: usize = 8192;
 
-/// `/dev` while it is made, mounted on an empty directory of the stage.
+/// `/dev` while it is made, mounted on an empty directory of the workshop.
 #[derive(Debug)]
 pub(crate) struct Devices {
     /// The memory file system with everything on it.

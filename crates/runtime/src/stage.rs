@@ -1,20 +1,20 @@
 //! The private tree in which a container is made.
 //!
 //! ```text
-//! /                 a memory file system, the root of a mount namespace of our own
-//! ├── layers/       mount points of the layers
-//! ├── root/         the container's root: overlay, binds, /dev and all
-//! ├── files/        generated files, bound into the container
-//! ├── new-dev/      where the container's `/dev` is made
-//! ├── nodes/        device nodes of ours
-//! ├── bundle/       config.json for libcontainer
-//! ├── state/        what libcontainer notes down
-//! ├── proc, dev     the host's
-//! └── sys/fs/cgroup an empty directory: libcontainer finds no control groups here and leaves them alone
+//! /                  a memory file system, the root of a mount namespace of our own
+//! ├── root/          the container's root: overlay, binds, /dev and all
+//! ├── bundle/        config.json for libcontainer
+//! ├── state/         what libcontainer notes down
+//! ├── proc, dev      the host's
+//! └── sys/fs/cgroup  an empty directory: libcontainer finds no control groups here and leaves them alone
 //! ```
 //!
 //! The host's tree is let go of before `libcontainer` runs, so nothing that it does by path can reach the host, nothing
 //! appears on the host, and everything goes when the last process of the namespace goes, however that ends.
+//!
+//! What is needed only to make the container's root (mount points of layers, generated files, device nodes, the new `/dev`)
+//! lies in a workshop, another memory file system that is let go of together with the host's tree. That is not only tidy:
+//! every mount that stays is read by `libcontainer` more than a dozen times.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use sys::fs::{Context, Result};
 use sys::mount::{self, Attributes, Detached};
 use sys::root::{Kind, Root};
+use sys::root_plan::RootPlan;
 use sys::terminal::Pair;
 
 use crate::device::Devices;
@@ -43,19 +44,19 @@ pub(crate) struct Stage {
     pub(crate) terminal: Option<Pair>,
 }
 
-const SKELETON: [&str; 11] = [
-    "layers",
+const TREE: [&str; 9] = [
+    "workshop",
     "root",
-    "files",
     "bundle",
     "state",
     "proc",
     "dev",
-    "new-dev",
     "sys",
     "sys/fs",
     "sys/fs/cgroup",
 ];
+
+const WORKSHOP: [&str; 3] = ["layers", "files", "new-dev"];
 
 /// Options of every memory file system that only holds what we put there.
 const SMALL: [(&str, &str); 2] = [("size", "16m"), ("mode", "0755")];
@@ -68,29 +69,20 @@ const SMALL: [(&str, &str); 2] = [("size", "16m"), ("mode", "0755")];
 pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Result<Stage> {
     let host = Path::new("/");
     sys::namespace::unshare_mounts().context("make a mount namespace over", host)?;
-    let tree = mount::tmpfs(
-        &SMALL,
-        Attributes {
-            nosuid: true,
-            nodev: true,
-            ..Attributes::default()
-        },
-    )?;
-    let root = handle(&tree)?;
-    tree.attach(host)?;
-    for name in SKELETON {
-        root.mkdir(Path::new(name), 0o755)?;
-    }
-    mount_root(spec, &root)?;
+    let root = directory(&TREE, |tree| tree.attach(host))?;
+    let workshop = directory(&WORKSHOP, |mount| {
+        attach_in(mount, &root, Path::new("workshop"))
+    })?;
+    mount_root(spec, &workshop, &root)?;
     let upper = match &spec.root.upper {
         Some(upper) => Some(Root::open(&upper.dir)?),
         None => None,
     };
     let container = root.open_dir(Path::new("root"))?;
-    let devices = crate::device::make(spec, &root, Path::new("new-dev"), spec.terminal)?;
+    let devices = crate::device::make(spec, &workshop, Path::new("new-dev"), spec.terminal)?;
     let mut place = Placing {
         spec,
-        stage: &root,
+        workshop: &workshop,
         container,
         upper,
         stubs,
@@ -100,7 +92,7 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
     place.all()?;
     let (tree, terminal) = (devices.detached()?, devices.terminal);
     for name in ["proc", "dev"] {
-        attach_in(mount::bind(&host.join(name), true)?, &root, Path::new(name))?;
+        attach_in(host_mount(&host.join(name))?, &root, Path::new(name))?;
     }
     let host_sys = if needs_host_sys {
         let bound = mount::bind(Path::new("/sys"), true)?;
@@ -116,6 +108,7 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
         None
     };
     mount::pivot_into(&root)?;
+    mount::detach(Path::new("/workshop"))?;
     let places = Places {
         rootfs: PathBuf::from("/root"),
         new_sys: host_sys.is_none(),
@@ -130,25 +123,40 @@ pub(crate) fn enter(spec: &Spec, stubs: &mut Stubs, needs_host_sys: bool) -> Res
     })
 }
 
-fn mount_root(spec: &Spec, stage: &Root) -> Result<()> {
-    let mounted = spec.root.mount(&stage.open_dir(Path::new("layers"))?)?;
-    mounted.make_private(true)?;
-    // A container may make device nodes; opening them is another matter.
-    mounted.restrict(
-        Attributes {
-            nodev: !spec.privileged,
-            ..Attributes::default()
-        },
-        false,
-    )?;
-    attach_in(mounted, stage, Path::new("root"))
+/// A new memory file system with these directories.
+fn directory(names: &[&str], attach: impl FnOnce(Detached) -> Result<()>) -> Result<Root> {
+    let attributes = Attributes {
+        nosuid: true,
+        nodev: true,
+        ..Attributes::default()
+    };
+    let mount = mount::tmpfs(&SMALL, attributes)?;
+    let name = Path::new("the container's tree");
+    let fd: OwnedFd = rustix::io::fcntl_dupfd_cloexec(&mount, 3).context("open", name)?;
+    let root = Root::from_fd(fd, name);
+    attach(mount)?;
+    for name in names {
+        root.mkdir(Path::new(name), 0o755)?;
+    }
+    Ok(root)
 }
 
-/// The root of a detached mount as a [`Root`].
-fn handle(mount: &Detached) -> Result<Root> {
-    let name = Path::new("the container's tree");
-    let fd: OwnedFd = rustix::io::fcntl_dupfd_cloexec(mount, 3).context("open", name)?;
-    Ok(Root::from_fd(fd, name))
+/// A directory of the host for `libcontainer`, if it can be without what is mounted below.
+fn host_mount(path: &Path) -> Result<Detached> {
+    // In a user namespace the mounts below cannot be parted from it.
+    mount::bind(path, false).or_else(|_| mount::bind(path, true))
+}
+
+fn mount_root(spec: &Spec, workshop: &Root, stage: &Root) -> Result<()> {
+    let mounted = spec.root.mount(&workshop.open_dir(Path::new("layers"))?)?;
+    mounted.make_private(true)?;
+    // A container may make device nodes; opening them is another matter.
+    let attributes = Attributes {
+        nodev: !spec.privileged,
+        ..Attributes::default()
+    };
+    mounted.restrict(attributes, false)?;
+    attach_in(mounted, stage, Path::new("root"))
 }
 
 /// Attaches to a path inside `root`, links followed there and nowhere else.
@@ -160,7 +168,7 @@ fn attach_in(mount: Detached, root: &Root, target: &Path) -> Result<()> {
 /// Mounts things into the container's root.
 struct Placing<'a> {
     spec: &'a Spec,
-    stage: &'a Root,
+    workshop: &'a Root,
     container: Root,
     upper: Option<Root>,
     stubs: &'a mut Stubs,
@@ -246,12 +254,12 @@ impl Placing<'_> {
                 gid,
             } => {
                 let path = self.next_file();
-                let mut file = self.stage.create(&path, *mode)?;
+                let mut file = self.workshop.create(&path, *mode)?;
                 io::Write::write_all(&mut file, content).context("write", &path)?;
-                self.stage.chmod(&path, *mode)?;
-                self.stage.chown(&path, *uid, *gid)?;
+                self.workshop.chmod(&path, *mode)?;
+                self.workshop.chown(&path, *uid, *gid)?;
                 Ok((
-                    mount::bind_fd(self.stage.handle(&path)?, &path, false)?,
+                    mount::bind_fd(self.workshop.handle(&path)?, &path, false)?,
                     false,
                 ))
             }
@@ -260,14 +268,14 @@ impl Placing<'_> {
     }
 
     /// Another root filesystem is mounted beside, and the asked part of it, resolved inside it, is bound.
-    fn layers(&mut self, plan: &sys::root_plan::RootPlan, path: &Path) -> Result<(Detached, bool)> {
+    fn layers(&mut self, plan: &RootPlan, path: &Path) -> Result<(Detached, bool)> {
         let (scratch, beside) = (self.next_file(), self.next_file());
-        self.stage.mkdir(&scratch, 0o700)?;
-        self.stage.mkdir(&beside, 0o755)?;
-        let mounted = plan.mount(&self.stage.open_dir(&scratch)?)?;
+        self.workshop.mkdir(&scratch, 0o700)?;
+        self.workshop.mkdir(&beside, 0o755)?;
+        let mounted = plan.mount(&self.workshop.open_dir(&scratch)?)?;
         mounted.make_private(true)?;
-        attach_in(mounted, self.stage, &beside)?;
-        let inside = self.stage.open_dir(&beside)?;
+        attach_in(mounted, self.workshop, &beside)?;
+        let inside = self.workshop.open_dir(&beside)?;
         let handle = inside.handle_following(path)?;
         let directory = inside.metadata(path)?.kind == Kind::Dir;
         Ok((mount::bind_fd(handle, path, false)?, directory))
