@@ -87,9 +87,7 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
     let request = request(args, context)?;
     let engine = context.build_engine()?;
     let display = Display::new(progress, "Building", context.settings.colour);
-    let result = context
-        .engine()?
-        .build(&request, &|event| show(&display, &event));
+    let result = engine.build(&request, &|event| show(&display, &event));
     display.end();
     let built = result?;
     if let Some(file) = iidfile {

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &Fsck, context: &Context) -> Outcome {
         quick: args.quick,
         repair: args.repair,
     };
+    Context::enter_namespace()?;
     let checked = engine::fsck::fsck(&context.settings.root, &request)?;
     if args.format == Format::Json {
         render::json_line(&checked)?;

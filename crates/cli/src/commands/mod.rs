@@ -70,17 +70,23 @@ impl Context {
     /// Opens the store for a command that starts processes or touches files with owners of their own: an ordinary user goes
     /// on in a user namespace. Before any thread is started.
     pub(crate) fn privileged_engine(&self) -> Result<&Engine, Failure> {
-        if self.engine.get().is_none()
-            && let Some(why) = engine::enter_user_namespace()?
-        {
+        if self.engine.get().is_none() {
+            Self::enter_namespace()?;
+        }
+        self.engine()
+    }
+
+    /// Makes an ordinary user root of a user namespace.
+    pub(crate) fn enter_namespace() -> Result<(), Failure> {
+        if let Some(why) = engine::enter_user_namespace()? {
             render::talk(&format!(
                 "warning: there is one user only in containers: {why}"
             ));
             render::talk(
-                "hint: give yourself subordinate ids with `usermod --add-subuids` and `--add-subgids`",
+                "hint: `usermod --add-subuids` and `--add-subgids` give a user subordinate ids",
             );
         }
-        self.engine()
+        Ok(())
     }
 
     /// As [`Context::privileged_engine`], but goes on without where the system does not allow it: a build without RUN

@@ -69,89 +69,50 @@ fn priv_a_process_is_held_by_what_was_asked_for() {
         return;
     }
     let environment = Environment::with_busybox();
-    let run = |words: &[&str]| {
-        environment
-            .barque(&[&["run", "--rm"][..], words].concat())
-            .ok()
-            .to_owned()
-    };
-    assert_eq!(run(&["-w", "/new/dir", "busybox", "pwd"]), "/new/dir");
-    assert_eq!(
-        run(&[
-            "-u",
-            "user",
-            "busybox",
-            "sh",
-            "-c",
-            "id -u; id -G; echo $HOME"
-        ]),
-        "1000\n1000 1001\n/home/user"
-    );
-    assert_eq!(run(&["-u", "1234", "busybox", "id", "-G"]), "0");
-    assert_eq!(run(&["-h", "boat", "busybox", "hostname"]), "boat");
-    assert_eq!(run(&["--entrypoint", "echo", "busybox", "x"]), "x");
-    assert_eq!(
-        run(&[
+    // Flags, what the shell does, what it prints.
+    for (flags, script, printed) in [
+        ("-w /new/dir", "pwd", "/new/dir"),
+        (
+            "-u user",
+            "id -u; id -G; echo $HOME",
+            "1000\n1000 1001\n/home/user",
+        ),
+        ("-u 1234", "id -G", "0"),
+        ("-h boat", "hostname", "boat"),
+        (
             "--read-only",
-            "busybox",
-            "sh",
-            "-c",
-            "touch /x 2>/dev/null || echo refused"
-        ]),
-        "refused"
-    );
-    assert_eq!(
-        run(&[
-            "--tmpfs",
-            "/t:size=1m",
-            "busybox",
-            "sh",
-            "-c",
-            "df -k /t | tail -1 | awk '{print $2}'"
-        ]),
-        "1024"
-    );
-    assert_eq!(
-        run(&[
-            "busybox",
-            "sh",
-            "-c",
-            "cat /proc/1/status | grep CapBnd | cut -f2"
-        ]),
-        "00000000a80425fb"
-    );
-    assert_eq!(
-        run(&[
-            "--network",
-            "none",
-            "busybox",
-            "sh",
-            "-c",
-            "ls /sys/class/net"
-        ]),
-        "lo"
-    );
-    assert_eq!(
-        run(&[
-            "--init",
-            "busybox",
-            "sh",
-            "-c",
-            "[ $$ -ne 1 ] && echo child"
-        ]),
-        "child"
-    );
-    assert_eq!(
-        run(&[
-            "--ulimit",
-            "nofile=100:200",
-            "busybox",
-            "sh",
-            "-c",
-            "ulimit -Sn; ulimit -Hn"
-        ]),
-        "100\n200"
-    );
+            "touch /x 2>/dev/null || echo refused",
+            "refused",
+        ),
+        (
+            "--tmpfs /t:size=1m",
+            "df -k /t | tail -1 | awk '{print $2}'",
+            "1024",
+        ),
+        (
+            "--label a=b",
+            "grep CapBnd /proc/1/status | cut -f2",
+            "00000000a80425fb",
+        ),
+        ("--network none", "ls /sys/class/net", "lo"),
+        ("--init", "[ $$ -ne 1 ] && echo child", "child"),
+        (
+            "--ulimit nofile=100:200",
+            "ulimit -Sn; ulimit -Hn",
+            "100\n200",
+        ),
+    ] {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let words = [
+            &["run", "--rm"],
+            &flags[..],
+            &["busybox", "sh", "-c", script],
+        ]
+        .concat();
+        assert_eq!(environment.barque(&words).ok(), printed, "{flags:?}");
+    }
+    let words = ["run", "--rm", "--entrypoint", "echo", "busybox", "x"];
+    assert_eq!(environment.barque(&words).ok(), "x");
 }
 
 #[test]
