@@ -468,3 +468,134 @@ fn priv_a_run_on_an_empty_root_says_what_is_missing() {
     let message = site.fail("FROM scratch\nRUN true\n");
     assert!(message.contains("/bin/sh"), "{message}");
 }
+
+#[test]
+fn priv_a_bind_whose_source_is_a_link_stays_inside_its_context_or_stage() {
+    let Some(site) = site("priv_a_bind_whose_source_is_a_link_stays_inside_its_context_or_stage")
+    else {
+        return;
+    };
+    // CVE-2024-1753: a source that is a link to `/` must not show the host.
+    let secret = site.outside("secret");
+    std::fs::write(&secret, "host").unwrap();
+    site.write("inside", "x")
+        .link("all", "/")
+        .link("up", "../../../..");
+    let outcome = site.build(concat!(
+        "FROM busybox\n",
+        "RUN --mount=source=all,target=/m ls /m\n",
+        "RUN --mount=source=up,target=/m ls /m\n",
+        "FROM busybox AS evil\n",
+        "RUN ln -s / /all && ln -s ../../../.. /up\n",
+        "FROM busybox\n",
+        "RUN --mount=from=evil,source=/all,target=/m ls /m/bin/busybox\n",
+        "RUN --mount=from=evil,source=/up,target=/m,rw echo x > /m/written && ls /m/bin/busybox\n",
+    ));
+    assert_eq!(output(&outcome), "/m/bin/busybox\n/m/bin/busybox\n");
+    assert!(!std::path::Path::new("/written").exists());
+    let mut first = site;
+    first.request.target = Some("0".to_owned());
+    let outcome = first.build(concat!(
+        "FROM busybox\n",
+        "RUN --mount=source=all,target=/m ls /m\n",
+        "RUN --mount=source=up,target=/m ls /m\n",
+    ));
+    assert_eq!(output(&outcome), "all\ninside\nup\nall\ninside\nup\n");
+}
+
+#[test]
+fn priv_ids_of_caches_and_targets_of_secrets_lead_nowhere_else() {
+    let Some(mut site) = site("priv_ids_of_caches_and_targets_of_secrets_lead_nowhere_else") else {
+        return;
+    };
+    // CVE-2024-9675, CVE-2024-23651, CVE-2024-9341.
+    site.request
+        .secrets
+        .insert("s".to_owned(), SecretSource::Value(b"hidden".to_vec()));
+    let outside = site.outside("out");
+    std::fs::create_dir(&outside).unwrap();
+    let outcome = site.build(&format!(
+        "FROM busybox\nRUN ln -s {outside} /link\nRUN --mount=type=cache,id=../../../../out,target=/c echo x > /c/f\n\
+         RUN --mount=type=secret,id=s,target=/link/secret cat /link/secret\n\
+         RUN --mount=type=cache,target=/link/c echo x > /link/c/f\n",
+        outside = outside.display()
+    ));
+    assert_eq!(output(&outcome), "hidden");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(
+        outcome
+            .stat(&format!("{}/secret", outside.display()))
+            .is_none(),
+        "no stub stays"
+    );
+}
+
+#[test]
+fn priv_nothing_of_the_hosts_environment_is_seen() {
+    let Some(site) = site("priv_nothing_of_the_hosts_environment_is_seen") else {
+        return;
+    };
+    // CVE-2021-3602; CVE-2026-57231: a name without a value must not fetch the host's.
+    image()
+        .on(&site.store.resolve("busybox").unwrap())
+        .env("CARGO_MANIFEST_DIR")
+        .env("A=1")
+        .name("odd")
+        .build(&site.store)
+        .unwrap();
+    let text = output(&site.build("FROM odd\nRUN env\n"));
+    let mut names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split('=').next())
+        .collect();
+    names.sort_unstable();
+    names.retain(|name| !["PWD", "SHLVL", "OLDPWD"].contains(name));
+    assert_eq!(
+        names,
+        ["A", "CARGO_MANIFEST_DIR", "HOME", "HOSTNAME", "PATH"]
+    );
+    assert!(
+        text.lines().any(|line| line == "CARGO_MANIFEST_DIR="),
+        "{text}"
+    );
+}
+
+#[test]
+fn f183_more_privileges_are_refused() {
+    let site = Site::new();
+    assert!(
+        site.fail("FROM scratch\nRUN --security=insecure true\n")
+            .contains("--security=insecure")
+    );
+    assert!(
+        site.fail("FROM scratch\nRUN --device=vendor.com/gpu=all,required true\n")
+            .contains("vendor.com/gpu=all")
+    );
+    assert!(
+        site.fail("FROM scratch\nRUN --mount=type=ssh,required true\n")
+            .contains("ssh")
+    );
+}
+
+#[test]
+fn priv_working_directories_through_links_stay_inside() {
+    let Some(site) = site("priv_working_directories_through_links_stay_inside") else {
+        return;
+    };
+    // CVE-2024-21626, CVE-2026-55686.
+    let outside = site.outside("made");
+    let outcome = site.build(&format!(
+        "FROM busybox\nRUN ln -s {} /w && ln -s /proc/self/fd /fd\nWORKDIR /w/x\nRUN pwd && echo here > file\nWORKDIR /fd/7\n",
+        outside.display()
+    ));
+    assert_eq!(output(&outcome).trim(), format!("{}/x", outside.display()));
+    assert!(!outside.exists());
+    assert_eq!(
+        outcome.read(&format!("{}/x/file", outside.display())),
+        "here\n"
+    );
+    assert!(
+        outcome.stat("proc/self/fd/7").is_some(),
+        "a directory of the image, named like one of the host's"
+    );
+}
