@@ -81,7 +81,11 @@ fn make(parent: &Connection, stubs: &mut Stubs) -> Result<Option<Watcher>, Failu
         .into_iter()
         .flatten()
         .collect();
-    let told = send(parent, &Report::Started { pid: program.pid() }, &files);
+    let report = Report::Started {
+        pid: program.pid(),
+        stubs: stubs.clone(),
+    };
+    let told = send(parent, &report, &files);
     let parent = parent
         .try_clone()
         .map_err(failed("keep the parent's connection"))?;

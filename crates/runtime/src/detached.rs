@@ -149,6 +149,16 @@ pub fn status(dir: &Path) -> Result<Option<Status>> {
     })
 }
 
+/// Takes away what a lost container left of its own making (empty files and directories to mount on) where its changes are,
+/// as the end of any other does. Asked before the changes of a container are read; for all others it does nothing.
+///
+/// # Errors
+///
+/// The folder cannot be read or written.
+pub fn settle(dir: &Path) -> Result<()> {
+    record::settle(dir)
+}
+
 /// The spec that the container in a folder was last started with.
 ///
 /// # Errors
@@ -256,7 +266,7 @@ impl Supervised {
         let caught = Caught::begin()?;
         let output = Output::Callback;
         let running = run::start_protected(&task.dir, &task.spec, Stdio { stdin, output })?;
-        record.started(running.program())?;
+        record.started(&running)?;
         Ok(Self {
             _forwarding: caught.forward(running.process()?, None),
             running,

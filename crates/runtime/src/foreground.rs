@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sys::process::Handle;
 
@@ -67,7 +68,7 @@ pub fn run(spec: &Spec, dir: &Path, attach: Attach) -> Result<Exit> {
     spec.terminal = spec.terminal.map(|size| joint.size().unwrap_or(size));
     let output = Output::Callback;
     let mut running = run::start_in(dir, &spec, Stdio { stdin, output })?;
-    record.started(running.program())?;
+    record.started(&running)?;
     let exit = joint.follow(&mut running, &mut |stream, bytes| {
         log.write(stream, bytes).ok();
     });
@@ -130,7 +131,9 @@ impl Joint {
         let controller = running.take_terminal();
         let program = running.process()?;
         let (input, _raw) = self.input(controller.as_ref())?;
-        let _forwarding = self.forward(program, controller.as_ref())?;
+        let copy = controller.as_ref().map(OwnedFd::try_clone).transpose();
+        let copy = Arc::new(Mutex::new(copy.map_err(Error::start("use the terminal"))?));
+        let _forwarding = self.forward(program, &copy);
         let Attach { stdout, stderr, .. } = &self.attach;
         running.follow(controller, input, &mut |stream, bytes| {
             also(stream, bytes);
@@ -138,7 +141,15 @@ impl Joint {
                 Stream::Stdout => stdout,
                 Stream::Stderr => stderr,
             };
-            pump::write_all(to.as_fd(), bytes)
+            match pump::write_all(to.as_fd(), bytes) {
+                // Nobody reads any more: the program shall learn it, as it would without us between.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    copy.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    Err(error)
+                }
+                // A window that was closed, a full disk: the program goes on, and so does its log.
+                Ok(()) | Err(_) => Ok(()),
+            }
         })
     }
 
@@ -157,26 +168,18 @@ impl Joint {
         } else {
             None
         };
-        Ok((Some(Input::new(stdin, to)?), raw))
+        Ok((Some(Input::new(stdin, to, self.terminal)?), raw))
     }
 
     fn forward(
         &mut self,
         program: Handle,
-        controller: Option<&OwnedFd>,
-    ) -> Result<Option<Forwarding>> {
-        let Some(caught) = self.caught.take() else {
-            return Ok(None);
-        };
-        let window = match (self.window.take(), controller) {
-            (Some(ours), Some(controller)) => {
-                let theirs = controller
-                    .try_clone()
-                    .map_err(Error::start("use the terminal"))?;
-                Some(Window { ours, theirs })
-            }
-            _ => None,
-        };
-        Ok(Some(caught.forward(program, window)))
+        controller: &Arc<Mutex<Option<OwnedFd>>>,
+    ) -> Option<Forwarding> {
+        let window = self.window.take().map(|ours| Window {
+            ours,
+            theirs: Arc::clone(controller),
+        });
+        Some(self.caught.take()?.forward(program, window))
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn join_tied(
     drop(files);
     let (stdout, stderr) = ends.ours();
     match receive::<Report>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
-        Some((Report::Started { pid }, files)) => {
+        Some((Report::Started { pid, .. }, files)) => {
             Running::joined(pid, files, watcher, stdout, stderr)
         }
         Some((Report::Failed(failure, _), _)) => Err(failure.into()),
@@ -200,6 +200,10 @@ fn start(
         .into_iter()
         .flatten()
         .collect();
-    send(client, &Report::Started { pid: program.pid() }, &files).ok();
+    let report = Report::Started {
+        pid: program.pid(),
+        stubs: Stubs::default(),
+    };
+    send(client, &report, &files).ok();
     Ok(program)
 }

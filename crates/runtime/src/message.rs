@@ -33,6 +33,8 @@ pub(crate) enum Report {
     Started {
         /// Its number in the parent's pid namespace.
         pid: i32,
+        /// What was made in the upper directory only to mount on, in case that nobody is left to tell it at the end.
+        stubs: Stubs,
     },
     /// It will not run.
     Failed(Failure, Stubs),

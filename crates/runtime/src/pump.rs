@@ -30,6 +30,8 @@ pub(crate) type Sink<'a> = dyn FnMut(Stream, &[u8]) -> io::Result<()> + 'a;
 pub(crate) struct Input {
     from: OwnedFd,
     to: File,
+    /// `to` is a terminal: when it shows no more, or to nobody, it must go as a whole for the program to notice.
+    terminal: bool,
     /// Read and not yet taken by the program.
     pending: Vec<u8>,
 }
@@ -40,13 +42,14 @@ impl Input {
     /// # Errors
     ///
     /// Never for a pipe or a terminal.
-    pub(crate) fn new(from: OwnedFd, to: OwnedFd) -> Result<Self> {
+    pub(crate) fn new(from: OwnedFd, to: OwnedFd, terminal: bool) -> Result<Self> {
         // A program that does not read must not keep us from its output.
         rustix::fs::fcntl_setfl(&to, rustix::fs::OFlags::NONBLOCK)
             .map_err(|errno| Error::start("set up the program's input")(errno.into()))?;
         Ok(Self {
             from,
             to: to.into(),
+            terminal,
             pending: Vec::new(),
         })
     }
@@ -93,6 +96,9 @@ pub(crate) fn until_ended(
         read_outputs(&mut outputs, &ready.outputs, &mut buffer, sink);
         if ready.input && !input.as_mut().is_some_and(|input| input.step(&mut buffer)) {
             input = None;
+        }
+        if outputs.is_empty() {
+            input = input.filter(|input| !input.terminal);
         }
         if ready.report {
             match receive::<Report>(reports)
@@ -242,7 +248,7 @@ mod tests {
             }
         });
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let input = Input::new(from.into(), to.into()).unwrap();
+        let input = Input::new(from.into(), to.into(), false).unwrap();
         let outputs = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
         let (exit, _) = until_ended(&ours, outputs, Some(input), &mut |stream, bytes| {
             match stream {

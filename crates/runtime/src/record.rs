@@ -21,7 +21,9 @@ use sys::root_plan::Upper;
 use crate::error::{Error, Result};
 use crate::log::Writer;
 use crate::message::Exit;
+use crate::run::Running;
 use crate::spec::{MountSource, Spec};
+use crate::stub::Stubs;
 
 const LOCK: &str = "lock";
 const SPEC: &str = "runtime.json";
@@ -40,6 +42,8 @@ pub(crate) struct Noted {
     pub(crate) program: Process,
     /// When the program began, in seconds since 1970.
     pub(crate) since: i64,
+    /// What was made in the place of changes only to mount on; gone when an end is noted.
+    stubs: Stubs,
     pub(crate) ended: Option<End>,
 }
 
@@ -123,18 +127,10 @@ impl Record {
     ///
     /// A container runs here already, or the folder cannot be written.
     pub(crate) fn begin(dir: &Path, spec: &Spec) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
-        let lock = loop {
-            if let Some(lock) = Lock::try_acquire(&dir.join(LOCK), Mode::Exclusive)? {
-                break lock;
-            }
-            if matches!(found(dir)?, Found::Running(_)) || Instant::now() > deadline {
-                return Err(Error::Invalid(
-                    "the container is running already".to_owned(),
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        // Kills what may be left of a container whose watchers were killed.
+        found(dir)?;
+        let lock = take(dir)?;
+        clean_up_after_lost(dir);
         sys::fs::optional(sys::fs::remove_file(&dir.join(STATUS)))?;
         // If the last run was killed with who watched it, nobody has allowed the next one to use its changes.
         uppers(spec).try_for_each(Upper::settle)?;
@@ -153,12 +149,13 @@ impl Record {
     }
 
     /// Notes that the program has begun.
-    pub(crate) fn started(&mut self, program: &Handle) -> Result<()> {
+    pub(crate) fn started(&mut self, running: &Running) -> Result<()> {
         let noted = self.noted.insert(Noted {
             boot: sys::process::boot_id()?,
             watcher: Process::ourselves()?,
-            program: Process::of(program)?,
+            program: Process::of(running.program())?,
             since: now(),
+            stubs: running.stubs().clone(),
             ended: None,
         });
         write(&self.dir, noted)
@@ -169,9 +166,56 @@ impl Record {
         let Some(noted) = &mut self.noted else {
             return Ok(());
         };
+        noted.stubs = Stubs::default();
         noted.ended = Some(End { exit, at: now() });
         write(&self.dir, noted)
     }
+}
+
+/// The lock, if no container runs in the folder.
+fn take(dir: &Path) -> Result<Lock> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(lock) = Lock::try_acquire(&dir.join(LOCK), Mode::Exclusive)? {
+            return Ok(lock);
+        }
+        if matches!(found(dir)?, Found::Running(_)) || Instant::now() > deadline {
+            return Err(Error::Invalid(
+                "the container is running already".to_owned(),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// If the last container here was killed together with who watched it, takes away what was made only to mount on.
+fn clean_up_after_lost(dir: &Path) {
+    if let (Ok(Note::Read(noted)), Ok(spec)) = (read(dir), spec(dir))
+        && noted.ended.is_none()
+    {
+        // Something is better than nothing, and no reason not to go on.
+        crate::run::clean(&spec.root, &noted.stubs).ok();
+    }
+}
+
+/// Brings the folder of a lost container into the state that an end that was seen would have left.
+///
+/// # Errors
+///
+/// The container runs, or the folder cannot be written.
+pub(crate) fn settle(dir: &Path) -> Result<()> {
+    if !matches!(found(dir)?, Found::Lost) {
+        return Ok(());
+    }
+    let _lock = take(dir)?;
+    if let Note::Read(mut noted) = read(dir)?
+        && noted.ended.is_none()
+    {
+        clean_up_after_lost(dir);
+        noted.stubs = Stubs::default();
+        write(dir, &noted)?;
+    }
+    Ok(())
 }
 
 /// Every place of changes that a container mounts.

@@ -131,6 +131,8 @@ pub struct Running {
     terminal: Option<OwnedFd>,
     /// What is to be cleaned afterwards.
     root: Option<RootPlan>,
+    /// What was made in it only to mount on.
+    stubs: Stubs,
     /// Removed after the last process has gone, since fields are dropped after [`Drop`].
     _groups: Groups,
     done: bool,
@@ -204,11 +206,12 @@ fn start_by(
     let report = receive::<Report>(starting.connection()?)
         .map_err(Error::start("hear from the container's maker"))?;
     match report {
-        Some((Report::Started { pid }, files)) => {
+        Some((Report::Started { pid, stubs }, files)) => {
             let (child, connection) = starting.take()?;
             let mut running = Running::joined(pid, files, connection, stdout, stderr)?;
             running.child = Some(child);
             running.root = Some(spec.root.clone());
+            running.stubs = stubs;
             running._groups = groups;
             running.done = false;
             Ok(running)
@@ -249,7 +252,7 @@ fn spawn(mut command: Command, ends: &Ends) -> Result<Starting> {
 }
 
 /// Leaves the place of changes as if nothing had ever been mounted on it.
-fn clean(root: &RootPlan, stubs: &Stubs) -> Result<()> {
+pub(crate) fn clean(root: &RootPlan, stubs: &Stubs) -> Result<()> {
     let tree = match (&root.upper, &root.lowers[..]) {
         (Some(upper), _) => &upper.dir,
         (None, [Lower::Dir(tree)]) => tree,
@@ -388,6 +391,7 @@ impl Running {
             stderr,
             terminal,
             root: None,
+            stubs: Stubs::default(),
             _groups,
             done: true,
         })
@@ -401,6 +405,10 @@ impl Running {
 
     pub(crate) fn program(&self) -> &Handle {
         &self.program
+    }
+
+    pub(crate) fn stubs(&self) -> &Stubs {
+        &self.stubs
     }
 
     /// The side of the program's terminal that a person sits at, if it has a terminal; it can be taken once.

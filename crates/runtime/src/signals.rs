@@ -1,6 +1,7 @@
 //! Signals that we get and that are meant for a program in a container.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::process::Signal;
@@ -38,14 +39,15 @@ pub(crate) struct Forwarding {
 pub(crate) struct Window {
     /// The terminal that a person sits at.
     pub(crate) ours: OwnedFd,
-    /// Our side of the terminal in the container.
-    pub(crate) theirs: OwnedFd,
+    /// Our side of the terminal in the container, as long as somebody shows what it shows.
+    pub(crate) theirs: Arc<Mutex<Option<OwnedFd>>>,
 }
 
 impl Window {
     fn follow(&self) {
-        if let Some(size) = terminal::size(&self.ours) {
-            sys::terminal::set_size(&self.theirs, size).ok();
+        let theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(size), Some(theirs)) = (terminal::size(&self.ours), &*theirs) {
+            sys::terminal::set_size(theirs, size).ok();
         }
     }
 }

@@ -476,7 +476,7 @@ pub fn execute(path: &Path, args: &[String], env: &[String]) -> io::Error {
         Ok(prepared) => prepared,
         Err(error) => return error,
     };
-    default_signals();
+    // Rust ignores SIGPIPE in every program; the next one must not inherit that.
     // SAFETY: setting the default action installs no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let (args, env) = (pointers(&args), pointers(&env));

@@ -179,7 +179,18 @@ fn priv_killing_the_supervisor_kills_the_container() {
     // A program that has given up its rights is no longer tied to its parent's life.
     let accounts = "root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n";
     std::fs::write(bed.path("lower/etc/passwd"), accounts).unwrap();
-    let pid = start(&bed.shell("exec su user -c 'exec sleep 1000'"), &dir);
+    let mut spec = bed.shell("echo x > /kept; exec su user -c 'exec sleep 1000'");
+    spec.mounts.push(runtime::Mount {
+        target: "/etc/hosts".into(),
+        source: runtime::MountSource::File {
+            content: b"127.0.0.1 localhost\n".to_vec(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        },
+        readonly: false,
+    });
+    let pid = start(&spec, &dir);
     let comm = format!("/proc/{pid}/comm");
     eventually("sleep", || {
         std::fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep")
@@ -190,6 +201,12 @@ fn priv_killing_the_supervisor_kills_the_container() {
         detached::status(&dir).unwrap() == Some(Status::Lost)
     });
     assert_eq!(detached::wait(&dir).unwrap(), Some(Exit::Signal(9)));
+    // What was made to mount on is there until somebody looks at the changes.
+    assert!(bed.changes().contains(&"etc/hosts".to_owned()));
+    detached::settle(&dir).unwrap();
+    assert_eq!(bed.changes(), ["kept"]);
+    detached::settle(&dir).unwrap();
+    assert_eq!(detached::status(&dir).unwrap(), Some(Status::Lost));
     // It can be started again.
     start(&bed.spec(&["true"]), &dir);
     assert_eq!(detached::wait(&dir).unwrap(), Some(Exit::Code(0)));

@@ -212,6 +212,33 @@ fn priv_a_terminal_is_the_containers_own_and_ours_comes_back() {
 }
 
 #[test]
+fn priv_a_terminal_that_nobody_sees_hangs_up() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let (_person, ours) = terminal(Size {
+        rows: 20,
+        columns: 70,
+    });
+    let (out, stdout) = pipe();
+    drop(out);
+    let mut spec = bed.shell("yes; exit 3");
+    spec.terminal = Some(Size {
+        rows: 1,
+        columns: 1,
+    });
+    let attach = Attach {
+        stdin: Some(copy(&ours)),
+        stdout,
+        stderr: copy(&ours),
+        signals: true,
+    };
+    let exit = foreground::run(&spec, &folder(&bed), attach).unwrap();
+    assert!(!exit.success());
+}
+
+#[test]
 fn priv_a_detached_terminal_is_drained_into_the_log() {
     if !is_root() {
         return;
