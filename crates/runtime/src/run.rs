@@ -258,7 +258,7 @@ pub(crate) fn clean(root: &RootPlan, stubs: &Stubs) -> Result<()> {
         (None, [Lower::Dir(tree)]) => tree,
         (None, _) => return Ok(()),
     };
-    stubs.remove(&Root::open(tree)?)?;
+    stubs.remove(Root::open(tree)?)?;
     Ok(root.upper.as_ref().map_or(Ok(()), Upper::settle)?)
 }
 

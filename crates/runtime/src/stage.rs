@@ -181,8 +181,14 @@ impl Placing<'_> {
         for directory in ["proc", "sys", "dev"] {
             self.real_directory(directory)?;
         }
-        // A working directory that is missing is content: it stays in the layer.
-        self.container.mkdir_all(&self.spec.cwd, 0o755)?;
+        // A working directory that is missing is content: it stays in the layer. Below what is about to be covered nothing
+        // would be seen of it.
+        if !["/proc", "/sys", "/dev"]
+            .iter()
+            .any(|covered| self.spec.cwd.starts_with(covered))
+        {
+            Stubs::default().prepare(&self.container, None, &self.spec.cwd, true)?;
+        }
         for mount in &self.spec.mounts {
             self.mount(mount)?;
         }

@@ -16,9 +16,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sys::fs::{Error, Result};
-use sys::root::{Kind, Root, Time};
+use sys::root::{Kind, Links, Root, Stat, Time};
 
 /// Links followed on one path, as the kernel limits it.
 const MAX_LINKS: u32 = 40;
@@ -154,19 +155,22 @@ impl Stubs {
 
     /// Undoes everything in `upper`, as the module says. Call it when nothing is mounted on the tree any more.
     ///
+    /// What the container put a link in the way of is left alone: no link is followed.
+    ///
     /// # Errors
     ///
     /// The upper directory cannot be read or changed.
-    pub(crate) fn remove(&self, upper: &Root) -> Result<()> {
+    pub(crate) fn remove(&self, upper: Root) -> Result<()> {
+        let upper = &upper.with_links(Links::Refuse);
         let mut untouched = Vec::new();
         for (path, (before, after)) in &self.touched {
-            match sys::fs::optional(upper.stat(path))? {
+            match look(upper, path)? {
                 Some(stat) if pair(stat.mtime) == *after => untouched.push((path, *before)),
                 _ => {}
             }
         }
         for (path, directory) in self.made.iter().rev() {
-            let Some(stat) = sys::fs::optional(upper.stat(path))? else {
+            let Some(stat) = look(upper, path)? else {
                 continue;
             };
             let empty = if *directory {
@@ -182,13 +186,23 @@ impl Stubs {
             upper.set_mtime(path, Time { secs, nanos })?;
         }
         for (path, looks) in self.copied.iter().rev() {
-            if sys::fs::optional(upper.stat(path))?.is_some_and(|stat| stat.kind == Kind::Dir)
-                && Looks::of(upper, path)? == *looks
-            {
+            let is_directory = look(upper, path)?.is_some_and(|stat| stat.kind == Kind::Dir);
+            if is_directory && Looks::of(upper, path)? == *looks {
                 remove_quietly(upper, path, true)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What is at a path, unless something other than directories is on the way.
+fn look(upper: &Root, path: &Path) -> Result<Option<Stat>> {
+    match upper.stat(path) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) => match Errno::from_io_error(&error.source) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
@@ -230,6 +244,10 @@ mod tests {
         (dir, root)
     }
 
+    fn again(root: &Root) -> Root {
+        Root::open(root.path()).unwrap()
+    }
+
     fn p(path: &str) -> &Path {
         Path::new(path)
     }
@@ -254,7 +272,7 @@ mod tests {
             .unwrap();
         stubs.prepare(&root, None, p("/proc"), true).unwrap();
         assert!(root.stat(p("run/secrets/x")).is_ok());
-        stubs.remove(&root).unwrap();
+        stubs.remove(again(&root)).unwrap();
         assert_eq!(root.entries().unwrap().len(), 1);
         assert!(root.read_dir(p("etc")).unwrap().is_empty());
         assert_eq!(root.stat(p("etc")).unwrap().mtime, old);
@@ -290,7 +308,7 @@ mod tests {
             nanos: 1,
         };
         root.set_mtime(p("etc"), changed).unwrap();
-        stubs.remove(&root).unwrap();
+        stubs.remove(again(&root)).unwrap();
         assert!(root.stat(p("etc/filled")).is_ok());
         assert!(root.stat(p("cache/kept")).is_ok());
         assert_eq!(root.stat(p("etc")).unwrap().mtime, changed);
@@ -316,7 +334,7 @@ mod tests {
                 .raw_os_error(),
             Some(40)
         );
-        stubs.remove(&root).unwrap();
+        stubs.remove(again(&root)).unwrap();
         assert!(root.stat(p("run")).is_err());
         assert_eq!(root.stat(p("etc/resolv.conf")).unwrap().kind, Kind::Symlink);
     }

@@ -17,6 +17,7 @@ mod bed;
 mod detached;
 mod exec;
 mod foreground;
+mod hostile;
 mod join;
 mod rootless;
 mod run;
