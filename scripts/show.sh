@@ -21,12 +21,23 @@ show() {
 
 elapsed() { awk -v a="${1/,/.}" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { print b - a }'; }
 
-# Of a build in plain progress: each step with CACHED or its time, errors whole.
+# Of a build in plain progress: a line a step, with CACHED or its time; errors whole.
 steps_only() {
-    awk '/^#[0-9]+ \[/ { name[$1] = substr($0, length($1) + 2); next }
-         /^#[0-9]+ (CACHED|DONE)/ { if ($1 in name) printf "  %-12s %s\n", ($2 == "DONE" ? $3 : $2), name[$1]; next }
-         /^#[0-9]+ / { next }
-         { print "  " $0 }'
+    local line number step='' name=() width=110
+    [ ! -t 3 ] || width=$(tput cols 2>/dev/null || echo 110)
+    while IFS= read -r line; do
+        if [[ $line =~ ^#([0-9]+)\ (\[.*) ]]; then
+            number=${BASH_REMATCH[1]} step=${BASH_REMATCH[2]:0:width-12}
+            [[ $step != '[internal]'* ]] || continue
+            name[number]=$step
+            [ ! -t 3 ] || printf '  %s...     %s%s\r' "$dim" "$step" "$plain" >&3
+        elif [[ $line =~ ^#([0-9]+)\ (CACHED|DONE\ (.*))$ ]]; then
+            step=${name[BASH_REMATCH[1]]-}
+            [ -z "$step" ] || printf '  %-7s %s\n' "${BASH_REMATCH[3]:-CACHED}" "$step" >&3
+        elif [[ -n $line && $line != '#'* ]]; then
+            printf '  %s\n' "$line" >&3
+        fi
+    done
 }
 
 # The words of a page, one line an element.
