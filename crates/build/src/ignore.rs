@@ -1,7 +1,8 @@
 //! What of a context directory a build looks at: all but what the ignore file names, and only where something is wanted.
 
 use dockerfile::Diagnostic;
-use dockerfile::ignore::{Level, Patterns};
+use dockerfile::ignore::Level;
+pub(crate) use dockerfile::ignore::Patterns;
 
 use crate::context::walk::{Filter, Verdict};
 use crate::request::Text;

@@ -23,6 +23,7 @@
 
 mod base;
 mod caches;
+mod checks;
 mod context;
 mod copy;
 mod error;
@@ -42,6 +43,7 @@ mod users;
 
 pub use base::{BaseError, BaseImages, Local};
 pub use caches::CacheError;
+pub use checks::check;
 pub use copy::{CopyError, PlaceError, StreamError};
 pub use error::{Error, StepError, StepFailure};
 pub use events::{Event, Stream};
@@ -102,13 +104,20 @@ pub fn build_under(
         Error::Dockerfile(errors)
     })?;
     told.done();
-    for warning in &parsed.warnings {
-        teller.tell(Event::Warning(warning.clone()));
-    }
     let epoch = epoch(request, &parsed)?;
     let graph = plan::plan(&parsed, request, bases, lease.store())?;
-    for warning in &graph.warnings {
-        teller.tell(Event::Warning(warning.clone()));
+    let known = checks::Known {
+        settings: &graph.settings,
+        images: &graph.images,
+        used: &|stage| graph.used.get(stage).copied().unwrap_or(false),
+        found: &graph.warnings,
+    };
+    let (findings, stop) = checks::findings(&parsed, request, &known)?;
+    if stop {
+        return Err(checks::fatal(findings));
+    }
+    for finding in findings {
+        teller.tell(Event::Warning(finding));
     }
     let made = solve::Solver::new(request, lease, &graph, &teller, epoch).solve()?;
     let told = teller.begin("exporting to image");

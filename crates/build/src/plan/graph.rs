@@ -15,6 +15,12 @@ pub(crate) struct Graph {
     pub(crate) result: StageResult,
     /// What could be wrong, but does not stop the build.
     pub(crate) warnings: Vec<dockerfile::Diagnostic>,
+    /// Which stages of the file are part of the build.
+    pub(crate) used: Vec<bool>,
+    /// What is known of the images that were met, by their full names.
+    pub(crate) images: std::collections::BTreeMap<String, dockerfile::lint::BaseImage>,
+    /// What variables show of the request.
+    pub(crate) settings: dockerfile::scope::Settings,
 }
 
 /// The outcome of a stage.

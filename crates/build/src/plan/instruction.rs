@@ -5,7 +5,7 @@ use dockerfile::mount::MountType;
 use dockerfile::owner::Owner;
 use dockerfile::{
     CommandLine, Copy, Diagnostic, Healthcheck, Instruction, InstructionKind, Network, Run, Script,
-    Security, Source, Span, history, path, ports, signal,
+    Security, Source, Span, history, path, ports, remote, signal,
 };
 use oci::{Empty, HistoryEntry};
 
@@ -333,12 +333,11 @@ fn shown(copy: &Copy, add: bool) -> String {
 
 /// What no source of COPY or ADD may be, and what barque cannot fetch.
 fn check_sources(span: Span, copy: &Copy, add: bool) -> Result<()> {
-    let remote = |path: &&str| {
-        ["http://", "https://", "git://", "ssh://", "git@"]
-            .iter()
-            .any(|scheme| path.starts_with(scheme))
-    };
-    if let Some(path) = copy.paths().find(remote) {
+    for path in copy.paths() {
+        let origin = remote::Origin::of(path).map_err(invalid(span))?;
+        if origin == remote::Origin::Context {
+            continue;
+        }
         if !add {
             let error =
                 Diagnostic::error("remote-source", span, format!("COPY cannot fetch `{path}`"));
@@ -346,17 +345,12 @@ fn check_sources(span: Span, copy: &Copy, add: bool) -> Result<()> {
                 .with_hint("use ADD for URLs and git repositories")
                 .into());
         }
-        return Err(at(
-            span,
-            format!("ADD cannot fetch `{path}`: sources on the network are not supported yet"),
-        ));
+        remote::check_checksum(copy).map_err(invalid(span))?;
+        let message =
+            format!("ADD cannot fetch `{path}`: sources on the network are not supported yet");
+        return Err(at(span, message));
     }
-    if copy.flags.checksum.is_some() {
-        return Err(at(
-            span,
-            "`--checksum` is only for a source on the network, and only for one",
-        ));
-    }
+    remote::check_checksum(copy).map_err(invalid(span))?;
     if copy.flags.keep_git_dir == Some(true) {
         return Err(at(span, "`--keep-git-dir` is only for git repositories"));
     }

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use dockerfile::lint::BaseImage;
 use dockerfile::scope::{GlobalScope, PlatformArgs, Settings, StageScope};
 use dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Span};
 use oci::{ContainerConfig, ImageConfig, Platform, Reference, RootFs};
@@ -89,7 +90,33 @@ struct Planner<'a> {
     images: BTreeMap<(String, String), (StepId, ImageConfig)>,
     steps: Vec<Step>,
     warnings: Vec<Diagnostic>,
+    used: Vec<bool>,
+    known: BTreeMap<String, BaseImage>,
     deep: usize,
+}
+
+/// What variables show of a request.
+pub(crate) fn settings(file: &Dockerfile, request: &Request) -> Settings {
+    let mut build_args = request.build_args.clone();
+    if let Some(epoch) = request.epoch {
+        // A RUN that asks for it sees the number, wherever it came from.
+        build_args.insert(crate::EPOCH_ARG.to_owned(), epoch.to_string());
+    }
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let asked = request.target.as_ref().filter(|name| !name.is_empty());
+    let named = |name: &String| {
+        let number = file.find_stage(name).or_else(|| name.parse().ok());
+        let stage = number.and_then(|number| file.stages.get(number));
+        stage
+            .and_then(|stage| stage.name.clone())
+            .unwrap_or_else(|| name.clone())
+    };
+    Settings {
+        build_args,
+        target: platform_args(&platform),
+        build: platform_args(&Platform::host()),
+        target_stage: asked.map(named),
+    }
 }
 
 /// Plans the target stage.
@@ -101,22 +128,7 @@ pub(crate) fn plan(
 ) -> Result<Graph> {
     let target = target(file, request)?;
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
-    let mut build_args = request.build_args.clone();
-    if let Some(epoch) = request.epoch {
-        // A RUN that asks for it sees the number, wherever it came from.
-        build_args.insert(crate::EPOCH_ARG.to_owned(), epoch.to_string());
-    }
-    let settings = Settings {
-        build_args,
-        target: platform_args(&platform),
-        build: platform_args(&Platform::host()),
-        target_stage: request.target.as_ref().map(|name| {
-            file.stages[target]
-                .name
-                .clone()
-                .unwrap_or_else(|| name.clone())
-        }),
-    };
+    let settings = settings(file, request);
     let mut planner = Planner {
         file,
         request,
@@ -126,6 +138,8 @@ pub(crate) fn plan(
         images: BTreeMap::new(),
         steps: Vec::new(),
         warnings: Vec::new(),
+        used: vec![false; file.stages.len()],
+        known: BTreeMap::new(),
         deep: 0,
         globals: GlobalScope::new(file, &settings)?,
         settings,
@@ -151,6 +165,9 @@ pub(crate) fn plan(
         steps: planner.steps,
         result,
         warnings: planner.warnings,
+        used: planner.used,
+        images: planner.known,
+        settings: planner.settings,
     })
 }
 
@@ -396,6 +413,11 @@ impl Planner<'_> {
             fail(format!("there is no image `{}` in the store", reference.familiar()).into())
         })?;
         let config = self.configs.config(&image)?;
+        let known = BaseImage {
+            environment: config.config.env.clone(),
+            has_shell: !config.config.shell.is_empty(),
+        };
+        self.known.insert(reference.to_string(), known);
         let found = config.platform();
         if !same_platform(&found, platform) {
             let message = format!(
@@ -403,7 +425,7 @@ impl Planner<'_> {
                 reference.familiar()
             );
             self.warnings.push(Diagnostic::warning(
-                "InvalidBaseImagePlatform",
+                dockerfile::lint::rules::INVALID_BASE_IMAGE_PLATFORM.name,
                 span,
                 message,
             ));
@@ -451,6 +473,7 @@ impl Planner<'_> {
     }
 
     fn plan_stage(&mut self, number: usize) -> Result<State> {
+        self.used[number] = true;
         let stage = &self.file.stages[number];
         let expand = |text: &str| {
             let expanded = self.globals.expand(text);

@@ -377,3 +377,72 @@ fn the_digest_of_a_small_build_is_pinned() {
         "sha256:1a9e5ea5357ebe72facfbf7fa17051ac6395d0609c4857988524d7b0fd2cf8b1"
     );
 }
+
+/// The codes of a build's warnings.
+fn warnings(outcome: &crate::support::Outcome) -> Vec<&'static str> {
+    let code = |event: &build::Event| match event {
+        build::Event::Warning(warning) => Some(warning.code),
+        _ => None,
+    };
+    outcome.events.iter().filter_map(code).collect()
+}
+
+#[test]
+fn f213_a_source_that_is_ignored_gets_a_warning() {
+    let mut site = Site::new();
+    site.write("a", "a");
+    site.request.ignore = Some(build::Text {
+        name: ".dockerignore".to_owned(),
+        text: "*\n".to_owned(),
+    });
+    assert_eq!(
+        warnings(&site.build("FROM scratch\nCOPY . .\n")),
+        ["CopyIgnoredFile"]
+    );
+}
+
+#[test]
+fn f214_f216_findings_stop_a_build_only_if_asked_to() {
+    let mut site = Site::new();
+    let bad = "FROM scratch AS other\nWORKDIR relative\nFROM scratch\nENV c=d\nCMD echo x\n";
+    assert_eq!(
+        warnings(&site.build(bad)),
+        ["JSONArgsRecommended"],
+        "f216: the stage that is not needed is not looked at"
+    );
+    match site.try_build(&format!("# check=error=true\n{bad}")) {
+        Err(build::Error::Dockerfile(findings)) => {
+            assert_eq!(findings[0].code, "JSONArgsRecommended")
+        }
+        _ => panic!("the build did not fail as it should"),
+    }
+    assert!(warnings(&site.build(&format!("# check=skip=all;error=true\n{bad}"))).is_empty());
+    site.request.build_args.insert(
+        "BUILDKIT_DOCKERFILE_CHECK".to_owned(),
+        "skip=all".to_owned(),
+    );
+    assert!(warnings(&site.build(&format!("# check=error=true\n{bad}"))).is_empty());
+    site.request.build_args.clear();
+    site.request.dockerfile.text = bad.to_owned();
+    let codes: Vec<_> = build::check(&site.request)
+        .unwrap()
+        .iter()
+        .map(|finding| finding.code)
+        .collect();
+    assert_eq!(codes, ["WorkdirRelativePath", "JSONArgsRecommended"]);
+}
+
+#[test]
+fn variables_of_the_base_are_not_undefined() {
+    let site = Site::new();
+    image()
+        .env("KNOWN=1")
+        .name("base")
+        .build(&site.store)
+        .unwrap();
+    assert!(warnings(&site.build("FROM base\nENV x=$KNOWN\n")).is_empty());
+    assert_eq!(
+        warnings(&site.build("FROM base\nENV x=$KNOWM\n")),
+        ["UndefinedVar"]
+    );
+}

@@ -1,0 +1,101 @@
+//! Checks of a Dockerfile, as part of a build and alone.
+
+use std::collections::BTreeMap;
+
+use dockerfile::lint::{self, BaseImage, Config, Input};
+use dockerfile::scope::Settings;
+use dockerfile::{Diagnostic, Dockerfile, Severity, Span};
+use oci::Reference;
+
+use crate::error::Error;
+use crate::ignore;
+use crate::plan;
+use crate::request::Request;
+
+/// The build argument that replaces the `check` directive.
+const CHECK_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// What the checks know of a build.
+pub(crate) struct Known<'a> {
+    pub(crate) settings: &'a Settings,
+    /// Base images, by their full names.
+    pub(crate) images: &'a BTreeMap<String, BaseImage>,
+    /// Which stages are part of the build.
+    pub(crate) used: &'a dyn Fn(usize) -> bool,
+    /// What only the plan has found.
+    pub(crate) found: &'a [Diagnostic],
+}
+
+fn config(file: &Dockerfile, request: &Request) -> Result<Config, Error> {
+    let given = request.build_args.get(CHECK_ARG).map(String::as_str);
+    Config::of(file, given).map_err(|error| {
+        let span = file
+            .directives
+            .check
+            .as_ref()
+            .map_or_else(Span::default, |directive| directive.span);
+        Error::Dockerfile(vec![Diagnostic::error("check", span, error.message)])
+    })
+}
+
+/// What could be meant otherwise, and whether that is to stop the build.
+pub(crate) fn findings(
+    file: &Dockerfile,
+    request: &Request,
+    known: &Known<'_>,
+) -> Result<(Vec<Diagnostic>, bool), Error> {
+    let config = config(file, request)?;
+    let patterns = match &request.ignore {
+        // What is wrong with it is said when the context is read.
+        Some(ignore) => ignore::Patterns::parse(&ignore.text).ok(),
+        None => None,
+    };
+    let image = |name: &str| {
+        let reference: Reference = name.parse().ok()?;
+        known.images.get(&reference.to_string()).cloned()
+    };
+    let input = Input {
+        file,
+        settings: known.settings,
+        ignore: patterns.as_ref(),
+        base_image: &image,
+        is_image_name: &|name| name.parse::<Reference>().is_ok(),
+        is_used: known.used,
+    };
+    let mut found = lint::check(&input, &config);
+    found.extend(
+        known
+            .found
+            .iter()
+            .filter(|finding| config.wants(finding.code))
+            .cloned(),
+    );
+    let fatal = config.error && !found.is_empty();
+    Ok((found, fatal))
+}
+
+/// Checks a Dockerfile without building anything or looking at any image: all stages, also those that the target does not need.
+///
+/// # Errors
+///
+/// The Dockerfile cannot be parsed, or its `check` directive is wrong.
+pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
+    let file = dockerfile::parse(&request.dockerfile.text).map_err(Error::Dockerfile)?;
+    let settings = plan::settings(&file, request);
+    let known = Known {
+        settings: &settings,
+        images: &BTreeMap::new(),
+        used: &|_| true,
+        found: &[],
+    };
+    Ok(findings(&file, request, &known)?.0)
+}
+
+/// Findings that stop a build, as errors.
+pub(crate) fn fatal(findings: Vec<Diagnostic>) -> Error {
+    let error = |finding: Diagnostic| Diagnostic {
+        severity: Severity::Error,
+        ..finding
+    };
+    Error::Dockerfile(findings.into_iter().map(error).collect())
+}
