@@ -41,6 +41,14 @@ impl Failure {
         self
     }
 
+    /// Of a command that passes another program's exit code on: 125 says that barque failed and not the program.
+    pub(crate) const fn starting(self) -> Self {
+        match self.code {
+            1 => self.code(125),
+            _ => self,
+        }
+    }
+
     /// Says it on stderr; the exit code of the program.
     pub(crate) fn report(self) -> ExitCode {
         if !self.silent {
@@ -77,7 +85,7 @@ impl From<engine::Error> for Failure {
             excerpt: error.excerpt(),
             hints: error.hints(),
             code: error.exit_code(),
-            silent: false,
+            silent: error.is_reader_gone(),
         }
     }
 }

@@ -247,6 +247,18 @@ impl Error {
         }
     }
 
+    /// Whoever read our output has seen enough, as `head` does: nothing that a person must be told.
+    #[must_use]
+    pub fn is_reader_gone(&self) -> bool {
+        match self {
+            Self::Output { source, .. }
+            | Self::Container(crate::containers::ContainerError::Output(source)) => {
+                source.kind() == std::io::ErrorKind::BrokenPipe
+            }
+            _ => false,
+        }
+    }
+
     /// An error of `run` or `exec`: its exit code says that it is ours and not the program's.
     pub(crate) fn starting(self) -> Self {
         Self::Starting(Box::new(self))

@@ -47,6 +47,27 @@ fn files_of_an_image_are_read_without_a_mount() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_not_talked_about() {
+    let environment = Environment::with_busybox();
+    for words in [
+        &["export", "busybox"][..],
+        &["save", "busybox"],
+        &["cat", "busybox:/bin/busybox"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = environment
+            .command(words)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+    }
+}
+
+#[test]
 fn an_unknown_image_gives_one_line_and_a_hint() {
     let environment = Environment::with_busybox();
     let answer = environment.barque(&["history", "bussybox"]);

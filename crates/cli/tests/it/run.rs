@@ -138,6 +138,8 @@ fn priv_binds_are_seen_and_missing_sources_told() {
     assert!(environment.path("data/x").exists());
     let answer = run(&["--mount", "type=bind,src=./gone,dst=/d", "busybox", "true"]);
     assert!(answer.fails(125).contains("gone"), "{}", answer.stderr);
+    let answer = run(&["--env-file", "gone", "busybox", "true"]);
+    assert!(answer.fails(125).contains("gone"), "{}", answer.stderr);
 }
 
 #[test]
