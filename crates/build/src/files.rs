@@ -176,7 +176,7 @@ impl Solver<'_> {
         let mut listed = copy::list(copy, source.as_ref(), root, self.time());
         if matches!(listed, Err(Unlisted::Unread)) {
             if let Some(Source::Context(mut context)) = source {
-                context.save().ok();
+                self.save(&mut context);
             }
             source = self.source(copy, true)?;
             listed = copy::list(copy, source.as_ref(), root, self.time());
@@ -267,12 +267,19 @@ impl Solver<'_> {
         let real = sys::fs::canonicalize(path).map_err(CopyError::from)?;
         let id = format!("{}\0{}", real.display(), filter.identity());
         let index = self.store.context_file(&id);
-        let context = Context::open(path, Some(index), &&filter, now).map_err(|error| {
+        let context = Context::open(path, (id, &index), &&filter, now).map_err(|error| {
             told.failed(&error);
             CopyError::from(error)
         })?;
         told.done();
         Ok(context)
+    }
+
+    /// Keeps what was learned of a context. Without that the next build is slower, nothing else.
+    pub(crate) fn save(&self, context: &mut Context) {
+        if let Some(index) = context.index() {
+            self.lease.put_context(&context.id, &index).ok();
+        }
     }
 
     /// What of a directory the steps name; `None` for all of it.

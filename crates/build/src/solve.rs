@@ -73,10 +73,9 @@ impl<'a> Solver<'a> {
     pub(crate) fn solve(mut self) -> Result<Vec<Made>, Error> {
         let result = self.steps();
         // What was learned about the context is worth keeping also when a later step failed.
-        for source in self.sources.values_mut() {
-            if let Source::Context(context) = source {
-                // Without the index the next build is slower, nothing else.
-                context.save().ok();
+        for source in std::mem::take(&mut self.sources).into_values() {
+            if let Source::Context(mut context) = source {
+                self.save(&mut context);
             }
         }
         self.store.touch_records(&self.used).ok();

@@ -1,7 +1,7 @@
 //! The build context: a directory's tree, and what is known of its files' content.
 //!
 //! [`Context::open`] walks the directory once and looks up the stat index of the last build. What the index does not know is
-//! read later, when a COPY streams it into a layer; [`Context::learn`] takes the digests, [`Context::save`] writes the index for
+//! read later, when a COPY streams it into a layer; [`Context::learn`] takes the digests, [`Context::index`] makes the index for
 //! the next build.
 
 mod assemble;
@@ -34,7 +34,8 @@ pub(crate) struct Context {
     known: Vec<Known>,
     xattrs: BTreeMap<NodeId, Xattrs>,
     layers: Vec<[u8; 32]>,
-    index: Option<PathBuf>,
+    /// What the store knows the index by.
+    pub(crate) id: String,
     old: Option<index::Index>,
     unread: BTreeMap<NodeId, std::ops::Range<NodeId>>,
     now: Time,
@@ -43,12 +44,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Walks the directory `path`, taking along what `filter` says, and merges what the index at `index` knows.
+    /// Walks the directory `path`, taking along what `filter` says, and merges what the index in the file `index` knows.
     ///
     /// `now` is asked for the time before the walk begins.
     pub(crate) fn open<F: Filter>(
         path: &Path,
-        index: Option<PathBuf>,
+        (id, index): (String, &Path),
         filter: &F,
         now: impl FnOnce() -> Time,
     ) -> Result<Self, Error> {
@@ -57,12 +58,10 @@ impl Context {
         let local = is_local(&root);
         // Reading the index needs no more than one thread and the walk leaves gaps.
         let (tree, old) = std::thread::scope(|scope| {
-            let load = index
-                .as_deref()
-                .map(|index| scope.spawn(move || index::load(index)));
+            let load = scope.spawn(move || index::load(index));
             let tree = walk::walk(root.as_fd(), path, filter);
             // A panic in there would be a bug in parsing the index, which is only a cache.
-            (tree, load.and_then(|load| load.join().unwrap_or_default()))
+            (tree, load.join().unwrap_or_default())
         });
         let tree = tree?;
         let merged = match &old {
@@ -79,7 +78,7 @@ impl Context {
             known: merged.known,
             xattrs: merged.xattrs,
             layers,
-            index,
+            id,
             old,
             unread: merged.unread,
             now,
@@ -161,16 +160,13 @@ impl Context {
         }
     }
 
-    /// Writes the index for the next build, if there is anything new in it.
-    pub(crate) fn save(&mut self) -> Result<(), Error> {
-        let Some(path) = self.index.clone().filter(|_| self.changed) else {
-            return Ok(());
-        };
+    /// The index for the next build, if there is anything new in it.
+    pub(crate) fn index(&mut self) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
         if self.old.is_none() {
             self.forget_layers();
-        }
-        if let Some(folder) = path.parent() {
-            sys::fs::create_dir_all(folder)?;
         }
         let content = index::Content {
             tree: &self.tree,
@@ -180,9 +176,7 @@ impl Context {
             now: self.now,
             old: self.old.as_ref().map(|old| (old, &self.unread)),
         };
-        sys::fs::replace(&path, &content.write())?;
-        self.changed = false;
-        Ok(())
+        Some(content.write())
     }
 
     /// Drops the layers that no file refers to any more.
