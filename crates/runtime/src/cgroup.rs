@@ -20,6 +20,15 @@ use crate::spec::Limits;
 /// Length of a period in which processor time is counted, in microseconds.
 const PERIOD: u64 = 100_000;
 
+/// Where hosts mount their control groups.
+pub(crate) const PLACE: &str = "/sys/fs/cgroup";
+
+/// True if this host has control groups of version 2 alone.
+pub(crate) fn is_unified() -> bool {
+    // `CGROUP2_SUPER_MAGIC`
+    rustix::fs::statfs(PLACE).is_ok_and(|stat| stat.f_type == 0x6367_7270)
+}
+
 /// One group to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Group {

@@ -108,6 +108,7 @@ fn start(
     stubs: &mut Stubs,
 ) -> Result<(Handle, Option<OwnedFd>), Failure> {
     let needs_host_sys = spec.network == Network::Host && !stage::can_mount_sysfs();
+    let show_groups = crate::cgroup::is_unified();
     let stage = stage::enter(spec, stubs, needs_host_sys)?;
     let oci = crate::oci::convert(spec, &stage.places).map_err(|error| Failure::setup(&error))?;
     write_config(&oci, &stage.bundle.join("config.json"))?;
@@ -116,7 +117,7 @@ fn start(
         .terminal
         .map(|pair| (pair.controller, pair.user))
         .unzip();
-    let first = First::new(spec, stage.devices, stage.host_sys);
+    let first = First::new(spec, stage.devices, stage.host_sys, show_groups);
     let finish = Final::new(Parts {
         groups,
         terminal: user,

@@ -53,15 +53,23 @@ pub(crate) struct First {
     pub(crate) devices: OwnedFd,
     /// The host's `/sys`, for a container that cannot have a new one.
     pub(crate) host_sys: Option<OwnedFd>,
+    /// Show the container its control groups: where the host has version 2 alone.
+    pub(crate) show_groups: bool,
     /// Bring up the loopback device.
     pub(crate) own_network: bool,
 }
 
 impl First {
-    pub(crate) fn new(spec: &Spec, devices: OwnedFd, host_sys: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(
+        spec: &Spec,
+        devices: OwnedFd,
+        host_sys: Option<OwnedFd>,
+        show_groups: bool,
+    ) -> Self {
         Self {
             devices,
             host_sys,
+            show_groups,
             own_network: spec.network == Network::None,
         }
     }
@@ -173,6 +181,9 @@ impl Final {
             .map_err(failed("set up `/dev`"))?;
         if let Some(host) = &first.host_sys {
             furnish_sys(host).map_err(failed("set up `/sys`"))?;
+        } else if first.show_groups {
+            // What it would show is of no use to most programs, so a host that does not allow it is no reason to fail.
+            show_groups().ok();
         }
         if first.own_network {
             sys::network::loopback_up().map_err(failed("bring up the loopback device"))?;
@@ -318,6 +329,18 @@ fn furnish_sys(host: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// `/sys/fs/cgroup`, read-only, with the container's own group as its root.
+fn show_groups() -> sys::fs::Result<()> {
+    let attributes = Attributes {
+        readonly: true,
+        nosuid: true,
+        nodev: true,
+        noexec: true,
+    };
+    mount::file_system("cgroup2", "cgroup", &[], attributes)?
+        .attach(Path::new(crate::cgroup::PLACE))
 }
 
 fn become_failed(user: &User, error: &io::Error) -> Failure {

@@ -312,6 +312,19 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
             spec.id.escape_debug()
         ));
     }
+    for device in &spec.devices {
+        let name = device.target.strip_prefix("/dev").unwrap_or(Path::new(""));
+        if name.components().count() == 0
+            || !name
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+        {
+            return invalid(format!(
+                "a device cannot be `{}` in the container: it must lie in `/dev`",
+                device.target.display()
+            ));
+        }
+    }
     for mount in &spec.mounts {
         let target = &mount.target;
         let plain = target
