@@ -206,6 +206,7 @@ pub(crate) fn main() -> u8 {
     }
     sys::process::default_signals();
     rustix::process::setsid().ok();
+    rustix::thread::set_name(c"barque-super").ok();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Away from number 0, which becomes `/dev/null`.
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {

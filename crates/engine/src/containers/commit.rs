@@ -159,6 +159,8 @@ impl Engine {
 
     /// The upper directory of a container as a layer, which lives as long as the lease unless an image takes it.
     fn captured(&self, container: &Container, lease: &Lease) -> Result<Layer, Error> {
+        // If its supervisor was killed, nobody has tidied up yet.
+        runtime::detached::settle(container.dir()).map_err(ContainerError::from)?;
         let stubs = self.mount_points(container, lease)?;
         let skip = |path: &[u8]| stubs.contains(path);
         let options = CaptureOptions {
