@@ -77,6 +77,11 @@ impl Environment {
         environment
     }
 
+    /// The store's folder.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
     /// The folder to work in.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("work").join(name)
@@ -129,8 +134,14 @@ pub(crate) fn busybox_tar() -> &'static Path {
     static TAR: OnceLock<PathBuf> = OnceLock::new();
     TAR.get_or_init(|| {
         // One folder for all processes of the test run: the content is always the same.
-        let root =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("busybox-{}", std::process::id()));
+        // An ordinary user may run tests that another has built.
+        let built_by_us = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let folder = if tempfile::tempfile_in(built_by_us).is_ok() {
+            built_by_us.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let root = folder.join(format!("busybox-{}", std::process::id()));
         for folder in ["bin", "etc", "tmp", "root", "home/user"] {
             std::fs::create_dir_all(root.join(folder)).unwrap();
         }

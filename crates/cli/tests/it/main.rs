@@ -7,6 +7,8 @@
 )]
 
 mod build;
+mod crash;
 mod environment;
 mod images;
+mod rootless;
 mod run;
