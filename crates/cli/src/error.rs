@@ -92,7 +92,7 @@ impl From<engine::Error> for Failure {
 
 impl From<engine::containers::OptionError> for Failure {
     fn from(error: engine::containers::OptionError) -> Self {
-        Self::new(error.to_string()).code(125)
+        Self::new(error.to_string())
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Error {
         filter: String,
         /// What is wrong with it.
         why: String,
+        /// The filters that the listing knows.
+        known: &'static str,
     },
     /// A path that is not in an image.
     #[error("`{path}` is not in image `{image}`")]
@@ -189,9 +191,7 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Store(error) => return store_hints(error),
-            Self::Filter { .. } => {
-                "filters are dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE and since=IMAGE"
-            }
+            Self::Filter { known, .. } => return vec![format!("filters are {known}")],
             Self::NoPath(_) => "the path begins with `/`: `barque cat alpine:3:/etc/os-release`",
             Self::NoSuchPath { image, .. } => {
                 return vec![format!("`barque ls {image}` lists its files")];

@@ -38,6 +38,8 @@ fn files_of_an_image_are_read_without_a_mount() {
     );
     let list = environment.barque(&["ls", "busybox:/etc"]).ok().to_owned();
     assert_eq!(list, "/etc/group\n/etc/passwd");
+    let link = environment.barque(&["ls", "-l", "busybox:/bin/sh"]);
+    assert!(link.ok().ends_with("/bin/sh -> busybox"), "{}", link.stdout);
     let missing = environment.barque(&["cat", "busybox:/etc/shadow"]);
     assert!(
         missing.fails(1).contains("/etc/shadow"),
@@ -65,6 +67,15 @@ fn a_reader_that_has_seen_enough_is_not_talked_about() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
         assert_eq!(output.status.code(), Some(1), "{words:?}");
     }
+}
+
+#[test]
+fn a_listing_names_its_own_filters() {
+    let environment = Environment::new();
+    let ps = environment.barque(&["ps", "-f", "color=red"]);
+    assert!(ps.fails(1).contains("status=created"), "{}", ps.stderr);
+    let images = environment.barque(&["images", "-f", "color=red"]);
+    assert!(images.fails(1).contains("dangling="), "{}", images.stderr);
 }
 
 #[test]

@@ -73,8 +73,10 @@ impl Engine {
             .view
             .locate(path.as_bytes(), Follow::Yes)
             .map_err(|error| image.failed(error))?;
-        // A link that leads nowhere is still there.
-        let (path, node) = found.map_or_else(|| image.locate(path, Follow::No), Ok)?;
+        // Only a link to a directory stands for what it leads to; any other is itself what is asked about.
+        let (path, node) = found
+            .filter(|(_, node)| node.kind() == FileType::Dir)
+            .map_or_else(|| image.locate(path, Follow::No), Ok)?;
         if node.kind() != FileType::Dir {
             each(&row(&image, &path, &node)?);
         } else if request.recursive {

@@ -178,14 +178,15 @@ impl Filters {
             let wrong = |why: &str| Error::Filter {
                 filter: text.clone(),
                 why: why.to_owned(),
+                known: "name=NAME, id=ID, label=NAME[=VALUE], status=created|running|exited and ancestor=IMAGE",
             };
             let (key, value) = text
                 .split_once('=')
-                .ok_or_else(|| wrong("expected KEY=VALUE"))?;
+                .ok_or_else(|| wrong("a filter is NAME=VALUE"))?;
             let key = ["name", "id", "label", "status", "ancestor"]
                 .into_iter()
                 .find(|known| *known == key)
-                .ok_or_else(|| wrong("known are name, id, label, status and ancestor"))?;
+                .ok_or_else(|| wrong("there is no such name"))?;
             if key == "status" {
                 if !["created", "running", "exited"].contains(&value) {
                     return Err(wrong("a container is created, running or exited"));

@@ -123,6 +123,7 @@ impl Filter {
         let wrong = |why: &str| Error::Filter {
             filter: text.to_owned(),
             why: why.to_owned(),
+            known: "dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE and since=IMAGE",
         };
         let (key, value) = text
             .split_once('=')
