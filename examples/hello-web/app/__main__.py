@@ -4,6 +4,8 @@ import itertools
 import os
 import pathlib
 import platform
+import signal
+import sys
 import time
 
 import flask
@@ -46,5 +48,7 @@ def healthz():
 
 if __name__ == "__main__":
     host, port = os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))
+    # The first process of a container gets no default action for signals: without this, stopping takes ten seconds.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"listening on {host}:{port}", flush=True)
     waitress.serve(app, host=host, port=port, threads=4, _quiet=True)
