@@ -108,6 +108,7 @@ impl Lease {
         self.claim_layers(layers)?;
         let way = self.store().way()?;
         let find = |id: &DiffId| self.store().find_layer(id)?.ok_or(Error::MissingLayer(*id));
+        let layers = self.visible(layers)?;
         let mut lowers = Vec::with_capacity(layers.len());
         for (number, id) in layers.iter().enumerate() {
             // Overlayfs refuses one directory twice. Of a layer that occurs again higher up, nothing can be seen here.
@@ -128,6 +129,25 @@ impl Lease {
             upper,
             userxattr: matches!(way, Way::Unpacked { user: true, .. }),
         })
+    }
+
+    /// The layers from the topmost one whose root is opaque: it hides all below, but overlayfs does not look at roots.
+    fn visible<'l>(&self, layers: &'l [DiffId]) -> Result<&'l [DiffId]> {
+        for (number, id) in layers.iter().enumerate().rev() {
+            let layer = self
+                .store()
+                .find_layer(id)?
+                .ok_or(Error::MissingLayer(*id))?;
+            let index = layer.open()?;
+            let root = index.stat(index.root()).map_err(|source| Error::Index {
+                layer: *id,
+                source: Box::new(source),
+            })?;
+            if root.opaque {
+                return Ok(&layers[number..]);
+            }
+        }
+        Ok(layers)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Copying file content inside the kernel.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
@@ -60,15 +61,15 @@ pub fn reflink(from: &impl AsFd, to: &impl AsFd) -> io::Result<bool> {
     }
 }
 
-fn through_buffer(mut from: &File, offset: u64, to: &mut File, length: u64) -> io::Result<u64> {
-    from.seek(SeekFrom::Start(offset))?;
+fn through_buffer(from: &File, mut offset: u64, to: &mut File, length: u64) -> io::Result<u64> {
+    // The file's own position is left alone: other threads may read the same file.
     let mut buffer = vec![0; 256 * 1024];
     let mut left = length;
     while left > 0 {
         let chunk = usize::try_from(left)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
-        let read = match from.read(&mut buffer[..chunk]) {
+        let read = match from.read_at(&mut buffer[..chunk], offset) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -76,6 +77,7 @@ fn through_buffer(mut from: &File, offset: u64, to: &mut File, length: u64) -> i
         };
         to.write_all(&buffer[..read])?;
         left -= u64::try_from(read).unwrap_or(0);
+        offset += u64::try_from(read).unwrap_or(0);
     }
     Ok(length - left)
 }

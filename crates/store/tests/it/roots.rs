@@ -51,6 +51,23 @@ fn priv_layers_are_mounted_where_the_kernel_can() {
 }
 
 #[test]
+fn an_opaque_root_hides_the_layers_below() {
+    let store = store();
+    let image = image()
+        .file("below", "x")
+        .layer()
+        .opaque("")
+        .file("above", "x")
+        .layer()
+        .file("top", "x")
+        .build(&store)
+        .unwrap();
+    let lease = store.lease("test").unwrap();
+    let plan = lease.root_plan(&image.layers, None).unwrap();
+    assert_eq!(plan.lowers.len(), 2, "overlayfs does not look at roots");
+}
+
+#[test]
 fn the_way_is_probed_once_a_boot() {
     let store = store();
     let first = store.way().unwrap();
