@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use sys::fs::{Context, Result};
 use sys::mount::{self, Attributes, Detached};
-use sys::root::{Kind, Root};
+use sys::root::{Kind, Root, magic};
 use sys::root_plan::RootPlan;
 use sys::terminal::Pair;
 
@@ -56,7 +56,7 @@ const TREE: [&str; 9] = [
     "sys/fs/cgroup",
 ];
 
-const WORKSHOP: [&str; 3] = ["layers", "files", "new-dev"];
+const WORKSHOP: [&str; 4] = ["layers", "files", "new-dev", "base"];
 
 /// Options of every memory file system that only holds what we put there.
 const SMALL: [(&str, &str); 2] = [("size", "16m"), ("mode", "0755")];
@@ -141,6 +141,31 @@ fn directory(names: &[&str], attach: impl FnOnce(Detached) -> Result<()>) -> Res
     Ok(root)
 }
 
+/// Makes the mount points that can be known before in a tree that will lie below all layers, so that images which lack them need no
+/// [`Stubs`] in the upper directory. Where an image has something else in the way, or has deleted them, stubs it is.
+fn mount_points(spec: &Spec, base: &Root) -> Result<()> {
+    for name in ["proc", "sys", "dev"] {
+        base.mkdir(Path::new(name), 0o755)?;
+    }
+    for mount in spec
+        .mounts
+        .iter()
+        .filter(|mount| !mount.target.starts_with("/dev"))
+    {
+        let directory = match &mount.source {
+            MountSource::Bind { path, .. } => sys::fs::metadata(path)?.is_dir(),
+            MountSource::Tmpfs { .. } => true,
+            MountSource::File { .. } => false,
+            MountSource::Layers { .. } => continue,
+        };
+        // What does not fit here may well fit on the image; if not, that will be said there.
+        Stubs::default()
+            .prepare(base, None, &mount.target, directory)
+            .ok();
+    }
+    Ok(())
+}
+
 /// A directory of the host for `libcontainer`, if it can be without what is mounted below.
 fn host_mount(path: &Path) -> Result<Detached> {
     // In a user namespace the mounts below cannot be parted from it.
@@ -148,7 +173,12 @@ fn host_mount(path: &Path) -> Result<Detached> {
 }
 
 fn mount_root(spec: &Spec, workshop: &Root, stage: &Root) -> Result<()> {
-    let mounted = spec.root.mount(&workshop.open_dir(Path::new("layers"))?)?;
+    let base = workshop.open_dir(Path::new("base"))?;
+    mount_points(spec, &base)?;
+    let mounted = spec.root.mount_over(
+        &workshop.open_dir(Path::new("layers"))?,
+        Some(&magic(&base)),
+    )?;
     mounted.make_private(true)?;
     // A container may make device nodes; opening them is another matter.
     let attributes = Attributes {

@@ -86,6 +86,16 @@ impl RootPlan {
     ///
     /// A layer is missing or damaged, or the kernel or the privileges do not allow such a mount.
     pub fn mount(&self, scratch: &Root) -> Result<Detached> {
+        self.mount_over(scratch, None)
+    }
+
+    /// As [`RootPlan::mount`], with one more directory tree below all layers, if there is an upper directory and room for one more:
+    /// what it has shows where the layers have nothing. For mount points that should leave no trace in the upper directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`RootPlan::mount`].
+    pub fn mount_over(&self, scratch: &Root, base: Option<&Path>) -> Result<Detached> {
         if let ([lower], None) = (&self.lowers[..], &self.upper) {
             return match lower {
                 Lower::Dir(dir) => mount::bind(dir, true),
@@ -106,6 +116,11 @@ impl RootPlan {
             }
         }
         lowers.reverse();
+        if let (Some(base), Some(_)) = (base, &self.upper)
+            && lowers.len() < mount::MAX_LOWERS
+        {
+            lowers.push(base.to_path_buf());
+        }
         if lowers.is_empty() || (lowers.len() == 1 && self.upper.is_none()) {
             scratch.mkdir(Path::new("empty"), 0o755)?;
             lowers.push(magic(scratch).join("empty"));
