@@ -117,8 +117,8 @@ pub enum Error {
         /// The name in the store that is most like it.
         nearest: Option<String>,
     },
-    /// Several images have an id that begins like this.
-    #[error("`{text}` could be any of {} images: {}", .candidates.len(), .candidates.join(", "))]
+    /// Several images, or several containers, have an id that begins like this.
+    #[error("`{text}` could be any of {} ids: {}", .candidates.len(), .candidates.join(", "))]
     Ambiguous {
         /// What was asked for.
         text: String,

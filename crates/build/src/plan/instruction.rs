@@ -194,17 +194,8 @@ impl Planner<'_> {
             mounts,
             hostname: hostname.or_else(|| self.settings.build_args.get(HOSTNAME_ARG).cloned()),
         };
-        let shown = match &run.command {
-            CommandLine::Shell(line) => line.clone(),
-            CommandLine::Exec(argv) => argv.join(" "),
-        };
         let text = history::run(&state.scope.history_args(), &argv);
-        let step = self.step(
-            here,
-            &format!("RUN {shown}"),
-            state,
-            Work::Run(Box::new(work)),
-        );
+        let step = self.step(here, &shown_run(run), state, Work::Run(Box::new(work)));
         state.remember(text, Some(step));
         Ok(())
     }
@@ -314,6 +305,24 @@ impl Planner<'_> {
         state.remember(text, Some(step));
         Ok(())
     }
+}
+
+fn shown_run(run: &Run) -> String {
+    let mut shown = "RUN".to_owned();
+    for mount in &run.flags.mounts {
+        shown.push_str(&format!(" --mount={}", mount.text));
+    }
+    match run.flags.network {
+        None => {}
+        Some(Network::Default) => shown.push_str(" --network=default"),
+        Some(Network::None) => shown.push_str(" --network=none"),
+        Some(Network::Host) => shown.push_str(" --network=host"),
+    }
+    let command = match &run.command {
+        CommandLine::Shell(line) => line.clone(),
+        CommandLine::Exec(argv) => argv.join(" "),
+    };
+    format!("{shown} {command}")
 }
 
 fn shown(copy: &Copy, add: bool) -> String {
