@@ -4,13 +4,20 @@
 //! program itself; it starts the program as its child. Its file cannot be written to from inside; see
 //! [`sys::process::command_of_self`].
 
+use std::os::fd::AsFd;
+
 use sys::process::Handle;
 
 use crate::message::Exit;
 
 /// Starts `program` as a child and stays as process 1 until it has ended; gives the exit code.
-pub(crate) fn stay(terminal: bool, program: impl FnOnce()) -> std::io::Result<u8> {
+///
+/// Of what this process has open only `tell` is left, through which the program's failure to begin is told.
+pub(crate) fn stay(terminal: bool, tell: impl AsFd, program: impl FnOnce()) -> std::io::Result<u8> {
     rustix::thread::set_name(c"init").ok();
+    // The container's processes could look into this one otherwise: it was never executed anew.
+    sys::process::hide()?;
+    sys::process::close_all_but(tell)?;
     sys::signal::block_all()?;
     // `/proc` is the container's, which shows this process as number 1; it has one thread.
     let child = sys::process::fork_unchecked(|| {
@@ -23,7 +30,7 @@ pub(crate) fn stay(terminal: bool, program: impl FnOnce()) -> std::io::Result<u8
         program();
         127
     })?;
-    // Above all the pipe whose closing says that the program has begun.
+    // Closes the pipe too: that says that the program has begun.
     sys::process::close_all_but(&child)?;
     loop {
         let number = sys::signal::wait()?;

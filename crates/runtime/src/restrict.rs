@@ -138,7 +138,7 @@ impl Final {
     /// Starts the program below a process 1 of our own, which this process becomes.
     fn under_init(&self) -> Failure {
         let program = || self.tell(&self.execute());
-        match crate::init::stay(self.0.terminal.is_some(), program) {
+        match crate::init::stay(self.0.terminal.is_some(), &self.0.tell, program) {
             Ok(code) => sys::process::leave(code),
             Err(error) => failed("start the init process")(error),
         }
