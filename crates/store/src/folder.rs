@@ -199,6 +199,10 @@ pub(crate) fn open(root: &Path, create: bool) -> Result<Folder> {
             make(&folder)?;
         }
     }
+    // Links on the way to the store are the user's to make; from here on there are none.
+    let folder = Folder {
+        root: fs::canonicalize(&folder.root)?,
+    };
     let meta = fs::metadata(folder.root())?;
     let user = rustix::process::geteuid().as_raw();
     if meta.uid() != user {

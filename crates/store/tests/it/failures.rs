@@ -208,3 +208,15 @@ fn too_few_descriptors_are_an_error_and_lose_nothing() {
     assert!(after.resolve("few").is_ok());
     assert_whole(&after);
 }
+
+#[test]
+fn a_store_behind_a_link_is_the_same_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let through = store::Store::open(link.join("store"), &store::OpenOptions::default()).unwrap();
+    let image = testkit::image().file("a", "x").build(&through).unwrap();
+    let direct = store::Store::open(real.join("store"), &store::OpenOptions::default()).unwrap();
+    assert_eq!(direct.image(&image.digest).unwrap().unwrap().id, image.id);
+}
