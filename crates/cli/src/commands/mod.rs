@@ -76,6 +76,11 @@ impl Context {
         self.engine()
     }
 
+    /// The store as the user sees it, for what has to happen before [`Context::privileged_engine`]. Drop it first.
+    pub(crate) fn outside_engine(&self) -> Result<Engine, Failure> {
+        Ok(Engine::open(&self.settings.root)?)
+    }
+
     /// Makes an ordinary user root of a user namespace.
     pub(crate) fn enter_namespace() -> Result<(), Failure> {
         if let Some(why) = engine::enter_user_namespace()? {

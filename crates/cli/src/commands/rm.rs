@@ -20,10 +20,35 @@ pub(crate) struct Rm {
 }
 
 pub(crate) fn run(args: &Rm, context: &Context) -> Outcome {
+    if args.force {
+        return by_force(args, context);
+    }
     let engine = context.privileged_engine()?;
     let mut code = ExitCode::SUCCESS;
     for name in &args.containers {
-        match engine.remove_container(name, args.force) {
+        match engine.remove_container(name) {
+            Ok(()) => render::data(&format!("{name}\n"))?,
+            Err(error) => code = Failure::from(error).report(),
+        }
+    }
+    Ok(code)
+}
+
+fn by_force(args: &Rm, context: &Context) -> Outcome {
+    let mut code = ExitCode::SUCCESS;
+    let mut ended = Vec::new();
+    {
+        let outside = context.outside_engine()?;
+        for name in &args.containers {
+            match outside.end_by_force(name) {
+                Ok(id) => ended.push((name, id)),
+                Err(error) => code = Failure::from(error).report(),
+            }
+        }
+    }
+    let engine = context.privileged_engine()?;
+    for (name, id) in &ended {
+        match engine.remove_ended(id) {
             Ok(()) => render::data(&format!("{name}\n"))?,
             Err(error) => code = Failure::from(error).report(),
         }

@@ -106,6 +106,16 @@ fn rootless_a_detached_container_is_followed_entered_and_removed() {
     assert_eq!(environment.barque(&["logs", "long"]).ok(), "started\nended");
     assert_eq!(environment.barque(&["wait", "long"]).ok(), "3");
     environment.barque(&["rm", "long"]).ok();
+    // As users whom the host's user cannot signal from a namespace of their own.
+    let sleeps = ["busybox", "sleep", "100"];
+    for options in [
+        &["-d", "--name", "kept"][..],
+        &["-d", "--rm", "--name", "gone"],
+    ] {
+        let arguments = [&["run", "-u", "user"], options, &sleeps].concat();
+        environment.barque(&arguments).ok();
+    }
+    environment.barque(&["rm", "-f", "kept", "gone"]).ok();
     assert_eq!(environment.barque(&["ps", "-aq"]).ok(), "");
     environment.barque(&["rmi", "busybox"]).ok();
     environment.barque(&["prune", "-a"]).ok();

@@ -98,17 +98,17 @@ impl Engine {
         }
     }
 
-    /// Removes a container with all that its processes wrote; `force` kills it first.
+    /// Kills a container if it runs; its id.
+    ///
+    /// For an ordinary user this is done outside the namespace in which files are removed: only there do they have power
+    /// over processes in a namespace of another command.
     ///
     /// # Errors
     ///
-    /// There is no such container, or it runs.
-    pub fn remove_container(&self, name: &str, force: bool) -> Result<(), Error> {
+    /// There is no such container, or it cannot be killed.
+    pub fn end_by_force(&self, name: &str) -> Result<String, Error> {
         let (container, record) = self.found(name)?;
         if matches!(state_of(&container, &record)?, State::Running { .. }) {
-            if !force {
-                return Err(ContainerError::Running(container.name).into());
-            }
             if let Some(process) =
                 detached::process(container.dir()).map_err(ContainerError::from)?
             {
@@ -116,11 +116,33 @@ impl Engine {
             }
             self.settled(&container)?;
         }
-        match self.store().remove_container(&container.id) {
-            // With `--rm` its supervisor is at it as well.
-            Err(store::Error::NoSuchContainer { .. }) if record.remove => Ok(()),
+        Ok(container.id)
+    }
+
+    /// Removes a container that [`Engine::end_by_force`] ended. With `--rm` its supervisor is at it as well.
+    ///
+    /// # Errors
+    ///
+    /// Its files cannot be removed.
+    pub fn remove_ended(&self, id: &str) -> Result<(), Error> {
+        match self.store().remove_container(id) {
+            Err(store::Error::NoSuchContainer { .. }) => Ok(()),
             other => Ok(other.map(drop)?),
         }
+    }
+
+    /// Removes a container that has ended, with all that its processes wrote.
+    ///
+    /// # Errors
+    ///
+    /// There is no such container, or it runs.
+    pub fn remove_container(&self, name: &str) -> Result<(), Error> {
+        let (container, record) = self.found(name)?;
+        if matches!(state_of(&container, &record)?, State::Running { .. }) {
+            return Err(ContainerError::Running(container.name).into());
+        }
+        self.store().remove_container(&container.id)?;
+        Ok(())
     }
 
     /// Hands what the container printed to `sink`.
