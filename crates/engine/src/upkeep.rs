@@ -163,9 +163,23 @@ impl Engine {
         for container in store.containers()? {
             let record = crate::containers::record_of(&container)?;
             let state = crate::containers::state_of(&container, &record)?;
-            if !matches!(state, State::Running { .. }) && old(container.created) {
-                pruned.bytes += store.remove_container(&container.id)?.bytes;
-                pruned.containers.push(container.id);
+            if matches!(state, State::Running { .. }) || !old(container.created) {
+                continue;
+            }
+            // Being started, or ended a moment ago: its `run` still works with it.
+            if let Some(lease) = &record.lease
+                && store.is_lease_alive(lease)?
+            {
+                continue;
+            }
+            match store.remove_container(&container.id) {
+                Ok(collected) => {
+                    pruned.bytes += collected.bytes;
+                    pruned.containers.push(container.id);
+                }
+                // Somebody else was faster.
+                Err(store::Error::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let removed = store.prune_images(request.all, |image| old(image.added))?;

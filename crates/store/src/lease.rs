@@ -85,6 +85,18 @@ impl Store {
         })
     }
 
+    /// Whether somebody holds the lease with this id, which [`Lease::id`] gave.
+    ///
+    /// # Errors
+    ///
+    /// Its lock file cannot be looked at.
+    pub fn is_lease_alive(&self, id: &str) -> Result<bool> {
+        let ours = id
+            .strip_prefix(PREFIX)
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        Ok(ours && matches!(owner(self, id)?, Owner::Alive))
+    }
+
     fn lease_lock(&self) -> Result<(String, Lock)> {
         loop {
             let id = format!("{PREFIX}{}", folder::random_hex(8));
@@ -100,6 +112,12 @@ impl Store {
 }
 
 impl Lease {
+    /// What names it to others, see [`Store::is_lease_alive`].
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.held.id
+    }
+
     /// The store that this is a lease of.
     #[must_use]
     pub fn store(&self) -> &Store {

@@ -231,3 +231,33 @@ fn priv_what_a_container_writes_never_reaches_the_image() {
         "nothing stays mounted"
     );
 }
+
+#[test]
+fn priv_prune_takes_no_container_away_from_its_run() {
+    if !root_or_skip("priv_prune_takes_no_container_away_from_its_run") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                environment.barque(&["prune", "--keep-cache"]).ok();
+            }
+        });
+        let answers: Vec<_> = (0..12)
+            .map(|round| {
+                let words: &[&str] = match round % 3 {
+                    0 => &["run", "--rm", "busybox", "echo", "done"],
+                    1 => &["run", "busybox", "echo", "done"],
+                    _ => &["run", "-d", "--rm", "busybox", "true"],
+                };
+                environment.barque(words)
+            })
+            .collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for answer in answers {
+            answer.ok();
+        }
+    });
+}

@@ -15,6 +15,10 @@ pub(crate) struct Record {
     pub(crate) stop_signal: String,
     /// It goes when it ends.
     pub(crate) remove: bool,
+    /// The lease of the `run` that made it. While that lives, the container is not over: it is being started, or its `run`
+    /// has yet to note how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<String>,
     /// How it ended, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,

@@ -108,6 +108,7 @@ impl Engine {
             labels,
             stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
             remove: request.remove,
+            lease: Some(lease.id().to_owned()),
             ended: None,
         };
         super::process::signal(&record.stop_signal)?;
@@ -277,18 +278,22 @@ impl Engine {
         error: Option<String>,
     ) -> Result<(), Error> {
         let mut record = super::list::record_of(container)?;
-        if record.remove {
-            self.store().remove_container(&container.id)?;
-            return Ok(());
+        let noted = if record.remove {
+            self.store().remove_container(&container.id).map(drop)
+        } else {
+            record.ended = Some(record::Ended {
+                code,
+                at: crate::now_text(),
+                error,
+            });
+            let value = serde_json::to_value(&record).unwrap_or_default();
+            self.store().set_container_state(&container.id, &value)
+        };
+        match noted {
+            // `rm --force` was faster. How it ended is known all the same.
+            Err(store::Error::NoSuchContainer { .. }) => Ok(()),
+            other => Ok(other?),
         }
-        record.ended = Some(record::Ended {
-            code,
-            at: crate::now_text(),
-            error,
-        });
-        let value = serde_json::to_value(&record).unwrap_or_default();
-        self.store().set_container_state(&container.id, &value)?;
-        Ok(())
     }
 }
 

@@ -319,3 +319,14 @@ fn a_lost_index_is_made_anew_at_first_use() {
     assert!(store.view(&image.layers).is_ok());
     assert_eq!(fs::read(&index).unwrap(), bytes);
 }
+
+#[test]
+fn others_see_whether_a_lease_lives() {
+    let store = store();
+    let lease = store.lease("test").unwrap();
+    let id = lease.id().to_owned();
+    assert!(store.is_lease_alive(&id).unwrap());
+    drop(lease);
+    assert!(!store.is_lease_alive(&id).unwrap());
+    assert!(!store.is_lease_alive("lease-../../format").unwrap());
+}
