@@ -159,6 +159,16 @@ pub fn settle(dir: &Path) -> Result<()> {
     record::settle(dir)
 }
 
+/// When the container of a folder was last started, in seconds since 1970, whether or not it has ended; `None` if nothing
+/// was started in it.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn started_at(dir: &Path) -> Result<Option<i64>> {
+    record::since(dir)
+}
+
 /// The spec that the container in a folder was last started with.
 ///
 /// # Errors

@@ -218,6 +218,14 @@ pub(crate) fn settle(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// When the program here began, ended or not.
+pub(crate) fn since(dir: &Path) -> Result<Option<i64>> {
+    Ok(match read(dir)? {
+        Note::Read(noted) => Some(noted.since),
+        Note::None | Note::Broken => None,
+    })
+}
+
 /// Every place of changes that a container mounts.
 fn uppers(spec: &Spec) -> impl Iterator<Item = &Upper> {
     let mounted = spec.mounts.iter().filter_map(|mount| match &mount.source {

@@ -177,6 +177,8 @@ fn priv_a_container_lives_is_followed_and_ends() {
     assert!(barque(&["rm", "boat"]).fails(1).contains("running"));
     assert_eq!(barque(&["stop", "boat"]).ok(), "boat");
     assert_eq!(barque(&["wait", "boat"]).ok(), "3");
+    let inspected = barque(&["inspect", "boat"]).ok().to_owned();
+    assert!(inspected.contains("\"StartedAt\": \"20"), "{inspected}");
     let logs = barque(&["logs", "boat"]);
     assert_eq!(
         (logs.stdout.as_str(), logs.stderr.as_str()),

@@ -122,10 +122,13 @@ impl Engine {
         let container = self.store().container(name)?;
         let record = record_of(&container)?;
         let state = state_of(&container, &record)?;
-        let (pid, started) = match &state {
-            State::Running { pid, since } => (*pid, Some(since.clone())),
-            State::Created | State::Exited { .. } => (0, None),
+        let pid = match &state {
+            State::Running { pid, .. } => *pid,
+            State::Created | State::Exited { .. } => 0,
         };
+        let started = runtime::detached::started_at(container.dir())
+            .map_err(ContainerError::from)?
+            .map(crate::time_text);
         let (code, finished) = match &state {
             State::Exited { code, at } => (*code, at.clone()),
             State::Created | State::Running { .. } => (0, None),
