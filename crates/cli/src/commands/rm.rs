@@ -14,6 +14,9 @@ pub(crate) struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
+    /// Remove the volumes that the image asks for too; done anyway, since they lie in the container's own folder
+    #[arg(short, long)]
+    volumes: bool,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,

@@ -263,3 +263,90 @@ fn priv_prune_takes_no_container_away_from_its_run() {
         }
     });
 }
+
+#[test]
+fn priv_a_volume_of_the_image_begins_with_its_content_and_goes_with_the_container() {
+    if !root_or_skip(
+        "priv_a_volume_of_the_image_begins_with_its_content_and_goes_with_the_container",
+    ) {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    environment.write(
+        "c/Dockerfile",
+        "FROM busybox\nRUN mkdir /data && echo first > /data/file\nVOLUME /data /new\n",
+    );
+    environment.barque(&["build", "-t", "v", "c"]).ok();
+    let run = |words: &[&str]| {
+        environment.barque(&[&["run", "--name", "box", "v", "sh", "-c"][..], words].concat())
+    };
+    let script = "cat /data/file; echo more > /data/other; touch /new/x; ls /new";
+    assert_eq!(run(&[script]).ok(), "first\nx");
+    assert_eq!(
+        environment.barque(&["diff", "box"]).ok(),
+        "",
+        "what is in a volume is no change"
+    );
+    environment.barque(&["rm", "-v", "box"]).ok();
+    assert_eq!(run(&["ls /data /new"]).ok(), "/data:\nfile\n\n/new:");
+    let read_only = ["run", "--rm", "--read-only", "v", "touch", "/data/x"];
+    environment.barque(&read_only).ok();
+}
+
+#[test]
+fn priv_flags_that_contradict_each_other_are_refused() {
+    if !root_or_skip("priv_flags_that_contradict_each_other_are_refused") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let answer = environment.barque(&[
+        "run",
+        "--privileged",
+        "--cap-drop",
+        "ALL",
+        "busybox",
+        "true",
+    ]);
+    assert!(
+        answer.fails(125).contains("--privileged"),
+        "{}",
+        answer.stderr
+    );
+    environment.write("id", "");
+    let answer = environment.barque(&["run", "--cidfile", "id", "busybox", "true"]);
+    assert!(answer.fails(125).contains("exists"), "{}", answer.stderr);
+    assert_eq!(environment.barque(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn priv_limits_hold_or_are_refused() {
+    if !root_or_skip("priv_limits_hold_or_are_refused") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let script = "i=0; while [ $i -lt 40 ]; do sleep 2 & i=$((i+1)); done; echo all";
+    let answer = environment.barque(&[
+        "run",
+        "--rm",
+        "--pids-limit",
+        "10",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    if answer.code == 125 {
+        assert!(answer.stderr.contains("pids"), "{}", answer.stderr);
+        eprintln!(
+            "SKIPPED in part: this host cannot limit processes: {}",
+            answer.stderr.trim()
+        );
+        return;
+    }
+    assert!(!answer.stdout.contains("all"), "{}", answer.stdout);
+    let script = "head -c 200m /dev/zero | tail -c 190m > /dev/null";
+    let answer = environment.barque(&[
+        "run", "--rm", "--memory", "32m", "busybox", "sh", "-c", script,
+    ]);
+    assert_ne!(answer.code, 0, "200 MB do not fit into 32 MB");
+}

@@ -158,7 +158,7 @@ impl Engine {
                 "Env": spec["env"],
                 "WorkingDir": spec["cwd"],
                 "Hostname": spec["hostname"],
-                "Tty": spec["terminal"],
+                "Tty": !spec["terminal"].is_null(),
                 "StopSignal": record.stop_signal,
             },
             "HostConfig": { "AutoRemove": record.remove },

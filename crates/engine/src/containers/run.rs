@@ -299,10 +299,14 @@ impl Engine {
 
 /// Capabilities, system calls and masks.
 fn restrict(spec: &mut Spec, request: &RunRequest) -> Result<(), ContainerError> {
+    let security = &request.security;
     if request.privileged {
+        if !request.cap_drop.is_empty() || security.profile.is_some() {
+            let why = "`--privileged` gives all capabilities and filters nothing: leave `--cap-drop` and `seccomp=FILE` out, or it";
+            return Err(ContainerError::Conflict(why));
+        }
         spec.make_privileged();
     }
-    let security = &request.security;
     if !request.privileged {
         spec.capabilities = runtime::capability::adjusted(&request.cap_add, &request.cap_drop)?;
         spec.seccomp = match &security.profile {
