@@ -116,6 +116,8 @@ struct Hierarchy<'a> {
     controllers: Vec<&'a str>,
     /// Where, with our own group in it.
     own: PathBuf,
+    /// Where, without.
+    top: PathBuf,
 }
 
 /// The hierarchies of a host, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
@@ -161,6 +163,7 @@ fn hierarchies<'a>(mountinfo: &'a str, own: &str) -> Vec<Hierarchy<'a>> {
         found.push(Hierarchy {
             controllers,
             own: Path::new(point).join(below),
+            top: PathBuf::from(point),
         });
     }
     found
@@ -184,7 +187,8 @@ fn plan(
             .find(|hierarchy| hierarchy.controllers.contains(&controller));
         let (base, enable, values) = match (old, unified) {
             (Some(old), _) => (&old.own, Vec::new(), first),
-            (None, Some(unified)) => (&unified.own, vec![controller], second),
+            // In version 2 a group with processes, as ours is, cannot hand controllers on; only the root of all can.
+            (None, Some(unified)) => (&unified.top, vec![controller], second),
             (None, None) => {
                 return Err((
                     limit,
@@ -246,7 +250,7 @@ pub(crate) fn make(id: &str, limits: &Limits) -> Result<Groups> {
     Ok(made)
 }
 
-/// Makes one group and switches its controllers on, from our own group down.
+/// Makes one group and switches its controllers on, from its base down.
 fn prepare(group: &Group, id: &str) -> sys::fs::Result<PathBuf> {
     let ours = group.base.join("barque");
     sys::fs::create_dir_all(&ours)?;
@@ -362,7 +366,7 @@ mod tests {
             [
                 ("/sys/fs/cgroup/memory/a/b", vec![]),
                 ("/sys/fs/cgroup/cpu,cpuacct/", vec![]),
-                ("/sys/fs/cgroup/unified/x", vec!["pids"])
+                ("/sys/fs/cgroup/unified", vec!["pids"])
             ]
         );
         assert_eq!(groups[1].values[1].text, "50000");
@@ -373,7 +377,7 @@ mod tests {
         let info = "30 23 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         let groups = plan(info, "0::/docker/abc/init\n", &all()).unwrap();
         assert_eq!(groups.len(), 1);
-        assert_eq!(groups[0].base, Path::new("/sys/fs/cgroup/init"));
+        assert_eq!(groups[0].base, Path::new("/sys/fs/cgroup"));
         assert_eq!(groups[0].enable, ["memory", "cpu", "pids"]);
         let texts: Vec<_> = groups[0]
             .values
