@@ -4,6 +4,11 @@
 //! [`settings`] reads the surroundings, [`error`] turns failures into text and exit codes.
 
 #![forbid(unsafe_code)]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "doc comments of arguments are the help, with the brackets that help has"
+)]
 
 mod args;
 mod commands;

@@ -1,6 +1,6 @@
 //! Test support: temporary stores, an image factory, synthetic trees, and waiting that ends.
 //!
-//! - [`store`] makes a store that vanishes with its handle;
+//! - [`store()`] makes a store that vanishes with its handle;
 //! - [`image`] makes an image in it, layer by layer;
 //! - [`tree`] describes a tree of many small files, the same each time;
 //! - [`skip_unless_root!`] ends a `priv_` test that cannot do its work, and says so;

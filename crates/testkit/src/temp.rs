@@ -29,7 +29,7 @@ pub fn store() -> TempStore {
     })
 }
 
-/// As [`store`], opened in another way.
+/// As [`store()`], opened in another way.
 ///
 /// # Panics
 ///

@@ -1,6 +1,6 @@
 //! Containers: run, list, follow, stop, remove, and what they are asked with.
 //!
-//! A container is rows and a folder in the store: its layers, its upper directory, the [`Record`] of what was asked for. Who
+//! A container is rows and a folder in the store: its layers, its upper directory, the `Record` of what was asked for. Who
 //! its process is and how it ended is told by the runtime; this module asks, and never keeps a process number of its own.
 
 mod commit;
