@@ -20,7 +20,7 @@ use crate::door::Door;
 use crate::error::{Failure, chain};
 use crate::message::{Report, Start, receive, send};
 use crate::restrict::{Final, First, Parts};
-use crate::spec::{Network, Spec};
+use crate::spec::Spec;
 use crate::stage;
 use crate::stub::Stubs;
 use crate::watch::Watcher;
@@ -107,7 +107,9 @@ fn start(
     groups: Vec<OwnedFd>,
     stubs: &mut Stubs,
 ) -> Result<(Handle, Option<OwnedFd>), Failure> {
-    let needs_host_sys = spec.network == Network::Host && !stage::can_mount_sysfs();
+    // With a network of its own an ordinary user may have a fresh one, but only where the host's can be seen whole, which is
+    // not so in the stage.
+    let needs_host_sys = !stage::can_mount_sysfs();
     let show_groups = crate::cgroup::is_unified();
     let stage = stage::enter(spec, stubs, needs_host_sys)?;
     let oci = crate::oci::convert(spec, &stage.places).map_err(|error| Failure::setup(&error))?;

@@ -1,5 +1,4 @@
-//! What an ordinary user can do: everything that needs no network of its own. `./test` runs these
-//! as a user made for them; as root they have nothing to show.
+//! What an ordinary user can do. `./test` runs these as a user made for them; as root they have nothing to show.
 
 use crate::environment::Environment;
 
@@ -120,4 +119,30 @@ fn rootless_a_detached_container_is_followed_entered_and_removed() {
     environment.barque(&["rmi", "busybox"]).ok();
     environment.barque(&["prune", "-a"]).ok();
     environment.barque(&["fsck"]).ok();
+}
+
+#[test]
+fn rootless_without_a_network_there_is_a_loopback_device_only() {
+    if !ordinary_user_or_skip("rootless_without_a_network_there_is_a_loopback_device_only") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let count = "[ $(grep -c : /proc/net/dev) = 1 ] && ! touch /sys/x";
+    environment
+        .barque(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            count,
+        ])
+        .ok();
+    environment.write(
+        "Dockerfile",
+        &format!("FROM busybox\nRUN --network=none {count}\n"),
+    );
+    environment.barque(&["build", "."]).ok();
 }
