@@ -23,15 +23,16 @@ pub enum Error {
         source: BaseError,
     },
     /// A step failed.
-    #[error("{}", .0.source)]
-    Step(Box<StepFailure>),
+    #[error("{0}")]
+    Step(#[source] Box<StepFailure>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
 /// A step that failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
 pub struct StepFailure {
     /// What people know it as: `[build 2/4] RUN make`.
     pub name: String,
@@ -105,5 +106,31 @@ impl From<crate::plan::PlanError> for Error {
             },
             crate::plan::PlanError::Store(error) => Self::Store(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Span, StepError, StepFailure};
+
+    #[test]
+    fn a_failed_step_keeps_all_its_causes() {
+        let spawn = store::Error::Spawn {
+            exe: "/bin/tool".into(),
+            source: std::io::Error::other("the disk is wet"),
+        };
+        let error = Error::Step(Box::new(StepFailure {
+            name: "RUN x".to_owned(),
+            span: Span::default(),
+            source: StepError::Store(spawn),
+            output: Vec::new(),
+        }));
+        let mut causes = Vec::new();
+        let mut next = std::error::Error::source(&error);
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        assert_eq!(causes.last().unwrap(), "the disk is wet", "{causes:?}");
     }
 }
