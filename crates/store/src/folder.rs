@@ -270,6 +270,10 @@ fn make(folder: &Folder) -> Result<()> {
     for name in DIRECTORIES {
         make_dir(&folder.root().join(name))?;
     }
+    // Where directories come and go: a container's, and what a lease works on.
+    for name in ["tmp", "containers"] {
+        fs::spread_directories(&folder.root().join(name));
+    }
     if !fs::exists(&folder.format()) {
         fs::replace(&folder.format(), Format::current().print().as_bytes())?;
     }
