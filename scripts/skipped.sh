@@ -3,5 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
-grep -hiE '\bskipp(ed|ing)\b' "$@" | grep -vE 'tests run:|^test result:' | sed 's/^ */  /' | sort -u |
-    while read -r line; do note "  $line"; done || true
+grep -hoE '(SKIPPED [^ ]+|\bskipped): .*' "$@" | sort -u | while read -r line; do note "  $line"; done || true

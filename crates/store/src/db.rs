@@ -26,7 +26,7 @@ const LONGEST_LOG: u32 = 2000;
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
 impl From<rusqlite::Error> for Error {
-    /// Without what was being done and where; [`Named::named`] adds both.
+    /// Without what was being done and where; `Named::named` adds both.
     fn from(source: rusqlite::Error) -> Self {
         Self::Database {
             what: "read or write",

@@ -647,9 +647,11 @@ mod tests {
     #[test]
     fn errors_name_what_was_mounted() {
         let error = bind(Path::new("/does/not/exist"), false).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot bind `/does/not/exist`: No such file or directory (os error 2)"
+        // Without privileges the kernel does not look whether it exists.
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot bind `/does/not/exist`: "),
+            "{text}"
         );
     }
 }
