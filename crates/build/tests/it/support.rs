@@ -106,12 +106,15 @@ impl Site {
     }
 }
 
+/// The message of `error` and of its causes, each said once, as the program prints them.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let next = cause.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
         source = cause.source();
     }
     text
