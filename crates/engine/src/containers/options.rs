@@ -119,6 +119,8 @@ impl Mount {
                 "ro" => read_only = true,
                 "rw" => read_only = false,
                 // Labels for SELinux: on a host without it Docker takes them and does nothing, as there is nothing to do.
+                // Where the files are not shared with another machine, as with Docker Desktop, these mean nothing.
+                "consistent" | "cached" | "delegated" => {}
                 "z" | "Z" if !Path::new("/sys/fs/selinux/enforce").exists() => {}
                 "private" => recursive = false,
                 "rprivate" => recursive = true,
@@ -593,6 +595,9 @@ mod tests {
                 recursive: true
             }
         );
+        for option in ["z", "ro,Z", "cached"] {
+            assert!(volume(&format!("/a:/b:{option}")).is_ok(), "{option}");
+        }
         for text in [
             "/a",
             "data:/b",
