@@ -595,8 +595,8 @@ mod tests {
                 recursive: true
             }
         );
-        for option in ["z", "ro,Z", "cached"] {
-            assert!(volume(&format!("/a:/b:{option}")).is_ok(), "{option}");
+        for text in ["/a:/b:z", "/a:/b:ro,Z", "/a:/b:cached"] {
+            assert!(volume(text).is_ok(), "{text}");
         }
         for text in [
             "/a",
