@@ -48,7 +48,7 @@ class Series:
 def measure(case, floor, tools, rounds, rival_rounds):
     """Floor and tools take turns, so that a busy moment of the machine meets them all.
 
-    Each tool's first turn is not counted: it warms the page cache.
+    The first turn of the floor and of barque is not counted: it warms the page cache, for the rivals as well.
     """
     series = {"floor": Series()} | {tool.name: Series() for tool in tools}
     for tool in tools:
@@ -60,7 +60,8 @@ def measure(case, floor, tools, rounds, rival_rounds):
         for tool in [None, *tools]:
             name = tool.name if tool else "floor"
             mine = series[name]
-            if mine.error or turn > (rounds if name in ("floor", "barque") else rival_rounds):
+            rival = name not in ("floor", "barque")
+            if mine.error or (rival and not 0 < turn <= rival_rounds):
                 continue
             try:
                 if tool:
