@@ -182,7 +182,7 @@ pub(crate) fn run(args: Run, context: &Context) -> Outcome {
         memory: sandbox
             .memory
             .as_deref()
-            .map(containers::size)
+            .map(containers::memory)
             .transpose()?,
         cpus: sandbox.cpus.as_deref().map(containers::cpus).transpose()?,
         pids: sandbox.pids_limit,

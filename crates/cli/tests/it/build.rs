@@ -93,3 +93,103 @@ fn priv_a_run_step_makes_a_layer_and_a_failing_one_says_why() {
         "no group, no hosts, no resolv.conf"
     );
 }
+
+#[test]
+fn plain_lines_and_the_metadata_file_are_those_of_buildx() {
+    let environment = Environment::with_busybox();
+    environment.write("c/Dockerfile", "FROM busybox AS base\nCOPY f /f\n");
+    environment.write("c/f", "x");
+    let words = [
+        "build",
+        "--progress",
+        "plain",
+        "--metadata-file",
+        "meta.json",
+        "-t",
+        "m:1",
+        "c",
+    ];
+    let answer = environment.barque(&words);
+    answer.ok();
+    let text = &answer.stderr;
+    assert!(
+        text.starts_with("#1 [internal] load build definition from Dockerfile\n"),
+        "{text}"
+    );
+    assert!(text.contains("] COPY f /f\n"), "{text}");
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with('#') && line.contains(" DONE 0.")),
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("built sha256:") && last.contains(" m:1, "),
+        "{last}"
+    );
+    let meta = std::fs::read_to_string(environment.path("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    let id = environment
+        .barque(&["images", "-q", "--no-trunc", "m"])
+        .ok()
+        .to_owned();
+    assert_eq!(meta["containerimage.config.digest"], id.as_str());
+    assert_eq!(meta["image.name"], "docker.io/library/m:1");
+    assert!(
+        meta["containerimage.digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+}
+
+#[test]
+fn priv_the_hosts_authorities_are_there_for_a_run_and_nowhere_else() {
+    const NAMES: [&str; 7] = [
+        "SSL_CERT_FILE",
+        "PIP_CERT",
+        "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "CARGO_HTTP_CAINFO",
+        "GIT_SSL_CAINFO",
+        "CURL_CA_BUNDLE",
+    ];
+    let test = "priv_the_hosts_authorities_are_there_for_a_run_and_nowhere_else";
+    if !root_or_skip(test) {
+        return;
+    }
+    if !std::path::Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+        eprintln!("SKIPPED {test}: needs the package ca-certificates");
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let checks: String = NAMES
+        .iter()
+        .map(|name| format!("test -s \"${name}\" && "))
+        .collect();
+    environment.write(
+        "c/Dockerfile",
+        &format!("FROM busybox\nRUN {checks} echo all\n"),
+    );
+    let build = |flags: &[&str]| {
+        environment.barque(&[&["build", "--progress", "plain", "-t", "ca"], flags, &["c"]].concat())
+    };
+    assert_ne!(build(&[]).code, 0, "there are none without the flag");
+    build(&["--host-ca"]).ok();
+    let again = build(&[]);
+    again.ok();
+    assert!(
+        again.stderr.contains("CACHED"),
+        "no part of the key: {}",
+        again.stderr
+    );
+    let inspected = environment.barque(&["inspect", "ca"]).ok().to_owned();
+    assert!(
+        NAMES
+            .iter()
+            .all(|name| !inspected.contains(&format!("\"{name}="))),
+        "{inspected}"
+    );
+    let files = environment.barque(&["ls", "-R", "ca"]).ok().to_owned();
+    assert!(!files.contains("cert"), "{files}");
+}

@@ -350,3 +350,140 @@ fn priv_limits_hold_or_are_refused() {
     ]);
     assert_ne!(answer.code, 0, "200 MB do not fit into 32 MB");
 }
+
+#[test]
+fn priv_more_of_what_a_container_may_and_sees() {
+    if !root_or_skip("priv_more_of_what_a_container_may_and_sees") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    // Flags, what the shell does, what it prints.
+    for (flags, script, printed) in [
+        (
+            "--cap-drop ALL --cap-add CHOWN",
+            "grep CapEff /proc/1/status | cut -f2",
+            "0000000000000001",
+        ),
+        (
+            "--security-opt seccomp=unconfined",
+            "grep Seccomp: /proc/1/status | cut -f2",
+            "0",
+        ),
+        (
+            "--security-opt no-new-privileges",
+            "grep NoNewPrivs /proc/1/status | cut -f2",
+            "1",
+        ),
+        (
+            "--mount type=tmpfs,target=/t,tmpfs-mode=0700",
+            "stat -c %a /t; grep -c ' /t tmpfs' /proc/mounts",
+            "700\n1",
+        ),
+        (
+            "--add-host db:10.1.2.3",
+            "grep db /etc/hosts | awk '{print $1}'",
+            "10.1.2.3",
+        ),
+        (
+            "--shm-size 1m",
+            "df -k /dev/shm | tail -1 | awk '{print $2}'",
+            "1024",
+        ),
+        (
+            "--privileged",
+            "grep CapBnd /proc/1/status | cut -f2 | grep -c 1ff; grep Seccomp: /proc/1/status | cut -f2",
+            "1\n0",
+        ),
+    ] {
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let words = [
+            &["run", "--rm"],
+            &flags[..],
+            &["busybox", "sh", "-c", script],
+        ]
+        .concat();
+        assert_eq!(environment.barque(&words).ok(), printed, "{flags:?}");
+    }
+}
+
+#[test]
+fn priv_input_is_passed_on_if_asked_for() {
+    if !root_or_skip("priv_input_is_passed_on_if_asked_for") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let file = environment.write("input", "typed\n");
+    let cat = |flags: &[&str]| {
+        let words = [&["run", "--rm"], flags, &["busybox", "cat"]].concat();
+        let input = std::fs::File::open(&file).unwrap();
+        let output = environment.command(&words).stdin(input).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(cat(&["-i"]), "typed\n");
+    assert_eq!(cat(&[]), "");
+}
+
+#[test]
+fn priv_signals_logs_and_json_of_a_container() {
+    if !root_or_skip("priv_signals_logs_and_json_of_a_container") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let barque = |words: &[&str]| environment.barque(words);
+    let script = "trap 'echo usr1' USR1; trap 'exit 5' INT; echo one; echo two; while :; do sleep 0.05; done";
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "boat",
+        "--stop-signal",
+        "INT",
+        "--cidfile",
+        "cid",
+    ];
+    let id = barque(&[&words[..], &["busybox", "sh", "-c", script]].concat())
+        .ok()
+        .to_owned();
+    assert_eq!(
+        std::fs::read_to_string(environment.path("cid")).unwrap(),
+        id
+    );
+    let row: serde_json::Value =
+        serde_json::from_str(barque(&["ps", "--format", "json"]).ok()).unwrap();
+    assert_eq!(
+        (row["ID"].as_str(), row["Status"].as_str()),
+        (Some(id.as_str()), Some("running"))
+    );
+    let inspected: serde_json::Value =
+        serde_json::from_str(barque(&["inspect", "boat"]).ok()).unwrap();
+    assert_eq!(inspected[0]["State"]["Running"], true);
+    assert_eq!(inspected[0]["Name"], "/boat");
+    barque(&["kill", "-s", "USR1", "boat"]).ok();
+    assert!(
+        barque(&["kill", "-s", "NOSUCH", "boat"])
+            .fails(1)
+            .contains("NOSUCH")
+    );
+    let followed = environment
+        .command(&["logs", "-f", "boat"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    barque(&["stop", "boat"]).ok();
+    let followed = followed.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&followed.stdout),
+        "one\ntwo\nusr1\n"
+    );
+    assert_eq!(barque(&["logs", "-n", "1", "boat"]).ok(), "usr1");
+    let timed = barque(&["logs", "-t", "-n", "1", "boat"]).ok().to_owned();
+    assert!(
+        timed.starts_with("20") && timed.ends_with("Z usr1"),
+        "{timed}"
+    );
+    assert_eq!(
+        barque(&["wait", "boat"]).ok(),
+        "5",
+        "the stop signal is the one that was asked for"
+    );
+}

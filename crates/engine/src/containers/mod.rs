@@ -21,7 +21,7 @@ pub use list::{ContainerRow, PsRequest};
 pub(crate) use list::{record_of, state_of};
 pub use logs::{LogsRequest, Sink, Stream};
 pub use options::{
-    Mount, OptionError, Ulimit, cpus, env, env_file, host_line, labels, merge_env, size,
+    Mount, OptionError, Ulimit, cpus, env, env_file, host_line, labels, memory, merge_env, size,
 };
 pub use process::ExecRequest;
 pub use record::State;

@@ -371,6 +371,19 @@ pub fn size(text: &str) -> Result<u64, OptionError> {
     }
 }
 
+/// `--memory` in bytes; Docker's least is 6 MB, since nothing starts in less.
+///
+/// # Errors
+///
+/// As [`size`], or too small.
+pub fn memory(text: &str) -> Result<u64, OptionError> {
+    match size(text)? {
+        0 => Ok(0),
+        bytes if bytes < 6 << 20 => wrong("memory limit", text, "the least is 6m"),
+        bytes => Ok(bytes),
+    }
+}
+
 /// `--cpus` as thousandths of a CPU.
 ///
 /// # Errors
@@ -644,6 +657,13 @@ mod tests {
         ] {
             assert!(Mount::long(text, here).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_nothing_starts_in_is_refused() {
+        assert_eq!(memory("6m").unwrap(), 6 << 20);
+        assert_eq!(memory("0").unwrap(), 0, "none");
+        assert!(memory("1k").is_err());
     }
 
     #[test]
