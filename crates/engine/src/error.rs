@@ -189,6 +189,9 @@ impl Error {
     /// What a person can do about it; each names a flag or a command that exists.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
+        if owner_is_not_mapped(self) {
+            return vec![MORE_IDS.to_owned()];
+        }
         let hint = match self {
             Self::Store(error) => return store_hints(error),
             Self::Filter { known, .. } => return vec![format!("filters are {known}")],
@@ -320,6 +323,22 @@ fn build_excerpt(name: &str, text: &str, error: &build::Error) -> String {
     shown
 }
 
+/// What to do about an owner that cannot be.
+const MORE_IDS: &str = "the image has files of users beyond your subordinate ids; `usermod --add-subuids` and `--add-subgids` give more";
+
+/// True if a file should have got an owner that the user namespace does not know, which the kernel calls an invalid argument.
+fn owner_is_not_mapped(error: &(dyn std::error::Error + 'static)) -> bool {
+    // Errors that pass another one on hide its type, not its words.
+    let chain = || std::iter::successors(Some(error), |error| error.source());
+    let owner = chain().any(|error| error.to_string().contains("cannot change the owner of"));
+    owner
+        && chain().any(|error| {
+            error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidInput)
+        })
+}
+
 fn build_hints(error: &build::Error) -> Vec<String> {
     match error {
         build::Error::Dockerfile(faults) => faults
@@ -328,6 +347,9 @@ fn build_hints(error: &build::Error) -> Vec<String> {
             .collect(),
         build::Error::Base { .. } => {
             vec!["`barque images` lists what is in the store; `barque load` and `barque import` add to it".to_owned()]
+        }
+        build::Error::Step(failure) if owner_is_not_mapped(&failure.source) => {
+            vec![MORE_IDS.to_owned()]
         }
         build::Error::Step(_) => Vec::new(),
         build::Error::Store(error) => store_hints(error),
