@@ -76,9 +76,8 @@ def measure(case, floor, tools, rounds, rival_rounds):
                 mine.error = str(error)
     for tool in tools:
         mine = series[tool.name]
-        # A Docker client's memory says nothing about its daemon.
         try:
-            if not mine.error and tool.name != "docker":
+            if not mine.error and tool.name == "barque":
                 case.before(tool)
                 mine.memory = peak_memory(case.argv(tool), tool.env)
             case.finish(tool)
