@@ -142,7 +142,8 @@ class Docker:
             self.daemon.terminate()
             self.daemon.wait(60)
         self.log.close()
-        for left in (self.root / "exec" / "netns").glob("*"):
+        # What a daemon that was killed leaves mounted.
+        for left in [*(self.root / "exec" / "netns").glob("*"), self.root / "data"]:
             quiet(["umount", str(left)])
         shutil.rmtree(self.root, ignore_errors=True)
 
