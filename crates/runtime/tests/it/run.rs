@@ -341,10 +341,13 @@ fn priv_limits_of_process_and_container() {
     };
     match runtime::run(&pids, Stdio::default(), &mut |_, _| {}) {
         Ok(exit) => assert!(!exit.success(), "the limit did not hold"),
-        Err(error) => assert!(
-            matches!(&error, Error::Limit { limit, .. } if limit == "pids"),
-            "{error}"
-        ),
+        Err(error) => {
+            assert!(
+                matches!(&error, Error::Limit { limit, .. } if limit == "pids"),
+                "{error}"
+            );
+            eprintln!("skipped: this host keeps no such limit: {error}");
+        }
     }
     let mut memory = bed.shell("head -c 100000000 /dev/zero | busybox tail -c 90000000 | wc -c");
     memory.limits = Limits {
@@ -355,10 +358,13 @@ fn priv_limits_of_process_and_container() {
         assert_ne!(bytes, b"90000000\n")
     }) {
         Ok(_) => {}
-        Err(error) => assert!(
-            matches!(&error, Error::Limit { limit, .. } if limit == "memory"),
-            "{error}"
-        ),
+        Err(error) => {
+            assert!(
+                matches!(&error, Error::Limit { limit, .. } if limit == "memory"),
+                "{error}"
+            );
+            eprintln!("skipped: this host keeps no such limit: {error}");
+        }
     }
 }
 
