@@ -1,0 +1,196 @@
+//! `build`: finds the Dockerfile and what surrounds it, and hands it to the builder.
+
+mod context;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use build::Event;
+use build::{Limit, Network, Request};
+pub use context::Dockerfile;
+use oci::{Digest, ImageId, Platform, Reference};
+use sys::root::Root;
+
+use crate::containers::Ulimit;
+use crate::{Engine, Error};
+
+/// Where systems keep the certificate authorities that they trust, as one file.
+const CA_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What a build is asked for.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The folder that COPY takes files from.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: Dockerfile,
+    /// Names for the image.
+    pub tags: Vec<String>,
+    /// The stage to build; the last one if none is named.
+    pub target: Option<String>,
+    /// What it is to run on; this machine if not given.
+    pub platform: Option<String>,
+    /// Values for ARG.
+    pub build_args: Vec<(String, String)>,
+    /// Labels over those of the Dockerfile.
+    pub labels: Vec<(String, String)>,
+    /// Use nothing that earlier builds made.
+    pub no_cache: bool,
+    /// The same for some stages.
+    pub no_cache_stages: Vec<String>,
+    /// Network of RUN: `default`, `host` or `none`.
+    pub network: String,
+    /// Lines for `/etc/hosts`: `NAME:ADDRESS`.
+    pub add_hosts: Vec<String>,
+    /// Limits for RUN.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` for RUN.
+    pub shm_size: Option<u64>,
+    /// RUN trusts the certificate authorities of this host.
+    pub host_ca: bool,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The image.
+    pub id: ImageId,
+    /// Its manifest.
+    pub digest: Digest,
+    /// Its names, as people write them.
+    pub names: Vec<String>,
+    /// Bytes of its layers.
+    pub size: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// The content of `--metadata-file`.
+    pub metadata: serde_json::Value,
+}
+
+impl Engine {
+    /// Builds an image; `events` hears of each step as it goes on.
+    ///
+    /// After `Ok` the image is in the store with its names. After an error the store has the layers of the steps that
+    /// were done, so that the next build goes on from there, and nothing of the one that failed.
+    ///
+    /// # Errors
+    ///
+    /// The Dockerfile or the context cannot be read, the Dockerfile is wrong, or a step failed.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        events: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<Built, Error> {
+        let began = Instant::now();
+        let asked = read_request(request)?;
+        let bases = build::Local(self.store());
+        let built =
+            build::build(&asked, self.store(), &bases, events).map_err(|source| Error::Build {
+                name: asked.dockerfile.name.clone(),
+                text: asked.dockerfile.text.clone(),
+                source: Box::new(source),
+            })?;
+        Ok(Built {
+            id: built.image.id,
+            digest: built.image.digest,
+            names: asked.tags.iter().map(Reference::familiar).collect(),
+            size: built.image.size,
+            took: began.elapsed(),
+            metadata: built.metadata(),
+        })
+    }
+}
+
+/// Reads what the request names and understands its texts.
+fn read_request(request: &BuildRequest) -> Result<Request, Error> {
+    let folder = sys::fs::canonicalize(&request.context)?;
+    if !sys::fs::metadata(&folder)?.is_dir() {
+        return Err(Error::ContextNotAFolder(request.context.clone()));
+    }
+    let root = Root::open(&folder)?;
+    let (dockerfile, ignore) = context::read_dockerfile(request, &root, &folder)?;
+    let mut tags = Vec::new();
+    for tag in &request.tags {
+        let reference: Reference = tag.parse()?;
+        if reference.digest().is_some() {
+            return Err(Error::NameWithDigest(tag.clone()));
+        }
+        if !tags.contains(&reference) {
+            tags.push(reference);
+        }
+    }
+    let network = match request.network.as_str() {
+        "default" | "host" => Network::Host,
+        "none" => Network::None,
+        other => return Err(Error::Network(other.to_owned())),
+    };
+    Ok(Request {
+        dockerfile,
+        context: Some(folder),
+        ignore,
+        target: request.target.clone(),
+        build_args: request
+            .build_args
+            .iter()
+            .cloned()
+            .collect::<BTreeMap<_, _>>(),
+        labels: request.labels.clone(),
+        tags,
+        platform: request
+            .platform
+            .as_deref()
+            .map(str::parse::<Platform>)
+            .transpose()?,
+        no_cache: request.no_cache,
+        no_cache_stages: request.no_cache_stages.clone(),
+        network,
+        add_hosts: request
+            .add_hosts
+            .iter()
+            .map(|text| crate::containers::host_line(text))
+            .collect::<Result<_, _>>()?,
+        limits: request.ulimits.iter().map(limit).collect(),
+        shm_size: request.shm_size,
+        host_ca: if request.host_ca {
+            Some(find_ca_bundle()?)
+        } else {
+            None
+        },
+        now: now(),
+        ..Request::default()
+    })
+}
+
+/// Seconds since 1970 and nanoseconds.
+fn now() -> (i64, u32) {
+    let now = jiff::Timestamp::now();
+    (now.as_second(), now.subsec_nanosecond().unsigned_abs())
+}
+
+fn limit(limit: &Ulimit) -> Limit {
+    let name = limit
+        .name
+        .trim_start_matches("RLIMIT_")
+        .to_ascii_lowercase();
+    Limit {
+        name,
+        soft: limit.soft,
+        hard: limit.hard,
+    }
+}
+
+/// The first bundle of certificate authorities that this host has.
+fn find_ca_bundle() -> Result<PathBuf, Error> {
+    CA_BUNDLES
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .ok_or(Error::NoCaBundle)
+}
