@@ -14,9 +14,10 @@ use crate::Error;
 const MAX_TEXT: u64 = 16 << 20;
 
 /// Where the Dockerfile is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Dockerfile {
     /// `Dockerfile` in the context, or `dockerfile`.
+    #[default]
     Default,
     /// This file.
     File(PathBuf),

@@ -25,7 +25,7 @@ const CA_BUNDLES: [&str; 5] = [
 ];
 
 /// What a build is asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     /// The folder that COPY takes files from.
     pub context: PathBuf,

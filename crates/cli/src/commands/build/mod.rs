@@ -1,10 +1,15 @@
-//! `barque build`.
+//! `barque build`: one file a group of flags.
+
+mod files;
+mod sandbox;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use engine::building::{BuildRequest, Dockerfile};
 
+use self::files::Files;
+use self::sandbox::Sandbox;
 use super::{Context, DONE, Outcome};
 use crate::args::Progress;
 use crate::error::Failure;
@@ -40,30 +45,10 @@ pub(crate) struct Build {
     /// Do not use earlier results of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// Which network RUN has
-    #[arg(long, value_name = "default|host|none", default_value = "default")]
-    network: String,
-    /// Add a line to /etc/hosts of RUN: NAME:ADDRESS
-    #[arg(long, value_name = "NAME:ADDRESS")]
-    add_host: Vec<String>,
-    /// Set a resource limit of RUN: NAME=SOFT[:HARD]
-    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
-    ulimits: Vec<String>,
-    /// Size of /dev/shm of RUN
-    #[arg(long, value_name = "SIZE")]
-    shm_size: Option<String>,
-    /// Let RUN trust the certificate authorities that this host trusts
-    ///
-    /// The host's bundle is mounted for the time of each RUN, and the usual variables name it. Nothing of it enters a
-    /// layer, the image's config or a cache key.
-    #[arg(long)]
-    host_ca: bool,
-    /// Write the image's id to this file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
-    /// Write what is known of the result to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: Sandbox,
+    #[command(flatten)]
+    files: Files,
     /// Print the image's id only
     #[arg(short, long)]
     quiet: bool,
@@ -77,25 +62,18 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         return Err(Failure::new("a context from stdin is not supported")
             .hint("name a folder, and use `-f -` for a Dockerfile on stdin"));
     }
-    let quiet = args.quiet;
-    let (iidfile, metadata_file) = (args.iidfile.clone(), args.metadata_file.clone());
-    let progress = if quiet {
+    let progress = if args.quiet {
         Progress::Quiet
     } else {
         context.progress()
     };
-    let request = request(args, context)?;
+    let (request, files) = request(args, context)?;
     let engine = context.build_engine()?;
     let display = Display::new(progress, "Building", context.settings.colour);
     let result = engine.build(&request, &|event| show(&display, &event));
     display.end();
     let built = result?;
-    if let Some(file) = iidfile {
-        engine::write_text(&file, &built.id.to_string())?;
-    }
-    if let Some(file) = metadata_file {
-        engine::write_text(&file, &format!("{:#}\n", built.metadata))?;
-    }
+    files.write(&built)?;
     match progress {
         Progress::Quiet => render::data(&format!("{}\n", built.id))?,
         Progress::Json => render::json_line(&built.metadata)?,
@@ -104,17 +82,13 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
     DONE
 }
 
-/// What was typed as a request.
-fn request(args: Build, context: &Context) -> Result<BuildRequest, Failure> {
+/// What was typed, as a request, and what is to be written when it is done.
+fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Failure> {
     let build_args = build_args(
         &args.build_args,
         context.settings.source_date_epoch.as_deref(),
     )?;
-    let mut ulimits = Vec::new();
-    for text in &args.ulimits {
-        ulimits.push(engine::containers::Ulimit::parse(text)?);
-    }
-    Ok(BuildRequest {
+    let mut request = BuildRequest {
         context: args.context,
         dockerfile: match args.file {
             None => Dockerfile::Default,
@@ -128,16 +102,10 @@ fn request(args: Build, context: &Context) -> Result<BuildRequest, Failure> {
         labels: engine::containers::labels(&args.labels)?,
         no_cache: args.no_cache,
         no_cache_stages: args.no_cache_filter,
-        network: args.network,
-        add_hosts: args.add_host,
-        ulimits,
-        shm_size: args
-            .shm_size
-            .as_deref()
-            .map(engine::containers::size)
-            .transpose()?,
-        host_ca: args.host_ca,
-    })
+        ..BuildRequest::default()
+    };
+    args.sandbox.apply(&mut request)?;
+    Ok((request, args.files))
 }
 
 /// `NAME=VALUE`, or `NAME` from here; the caller's epoch goes along as buildx sends it.
