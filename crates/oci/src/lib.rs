@@ -17,4 +17,4 @@ pub use config::{ContainerConfig, Empty, Healthcheck, HistoryEntry, ImageConfig,
 pub use digest::{Algorithm, ChainId, DiffId, Digest, DigestError, Hasher, ImageId};
 pub use manifest::{Descriptor, Document, DocumentError, Index, MAX_DOCUMENT_SIZE, Manifest};
 pub use platform::{Platform, PlatformError};
-pub use reference::{Reference, ReferenceError, Tag};
+pub use reference::{Reference, ReferenceError, Repository, Tag};

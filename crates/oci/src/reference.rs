@@ -57,6 +57,41 @@ impl FromStr for Tag {
     }
 }
 
+/// A repository's path on a registry, such as `library/alpine`: lower-case parts between slashes, no registry.
+///
+/// It cannot hold `..`, a percent sign or anything else that means something in a path or a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository(String);
+
+impl Repository {
+    /// The path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Repository {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.len() > MAX_NAME {
+            return Err(ReferenceError::Name(
+                shown(text),
+                "it is longer than 255 characters",
+            ));
+        }
+        check_repository(text).map_err(|why| ReferenceError::Name(shown(text), why))?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Names an image: registry, repository, and a tag, a digest or both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {

@@ -47,6 +47,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libcontainer", &["runtime"]),
     ("rusqlite", &["store"]),
     ("tokio", &["distribution", "engine"]),
+    ("hyper", &["distribution"]),
+    ("rustls", &["distribution"]),
     ("clap", &["cli"]),
 ];
 
