@@ -62,6 +62,23 @@ impl Environment {
         }
     }
 
+    /// Waits until the log of a container has `text`: what it does goes on beside the test.
+    #[track_caller]
+    pub(crate) fn await_log(&self, container: &str, text: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let log = self.barque(&["logs", container]).stdout;
+            if log.contains(text) {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "`{container}` never wrote `{text}`, but:\n{log}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// A store with the image `busybox`.
     pub(crate) fn with_busybox() -> Self {
         let environment = Self::new();

@@ -93,7 +93,7 @@ fn rootless_a_detached_container_is_followed_entered_and_removed() {
         return;
     }
     let environment = Environment::with_busybox();
-    let script = "echo started; trap 'echo ended; exit 3' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'echo ended; exit 3' TERM; echo started; while :; do sleep 0.1; done";
     environment
         .barque(&["run", "-d", "--name", "long", "busybox", "sh", "-c", script])
         .ok();
@@ -101,6 +101,7 @@ fn rootless_a_detached_container_is_followed_entered_and_removed() {
         environment.barque(&["exec", "long", "echo", "inside"]).ok(),
         "inside"
     );
+    environment.await_log("long", "started");
     environment.barque(&["stop", "long"]).ok();
     assert_eq!(environment.barque(&["logs", "long"]).ok(), "started\nended");
     assert_eq!(environment.barque(&["wait", "long"]).ok(), "3");

@@ -149,13 +149,14 @@ fn priv_a_container_lives_is_followed_and_ends() {
     }
     let environment = Environment::with_busybox();
     let barque = |words: &[&str]| environment.barque(words);
-    let script = "trap 'exit 3' TERM; echo out; echo err >&2; echo data > /file; while :; do sleep 0.1; done";
+    let script = "trap 'exit 3' TERM; echo err >&2; echo data > /file; echo out; while :; do sleep 0.1; done";
     let id = barque(&[
         "run", "-d", "--name", "boat", "--label", "a=b", "busybox", "sh", "-c", script,
     ])
     .ok()
     .to_owned();
     assert_eq!(id.len(), 64, "{id}");
+    environment.await_log("boat", "out");
     assert!(barque(&["ps"]).ok().contains("boat"));
     assert_eq!(
         barque(&["ps", "-q", "-f", "label=a=b", "--no-trunc"]).ok(),
@@ -458,7 +459,9 @@ fn priv_signals_logs_and_json_of_a_container() {
         serde_json::from_str(barque(&["inspect", "boat"]).ok()).unwrap();
     assert_eq!(inspected[0]["State"]["Running"], true);
     assert_eq!(inspected[0]["Name"], "/boat");
+    environment.await_log("boat", "two");
     barque(&["kill", "-s", "USR1", "boat"]).ok();
+    environment.await_log("boat", "usr1");
     assert!(
         barque(&["kill", "-s", "NOSUCH", "boat"])
             .fails(1)

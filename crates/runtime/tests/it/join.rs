@@ -117,12 +117,11 @@ fn priv_a_container_in_the_foreground_is_reached_and_ends_with_its_parent() {
     }
     let bed = Bed::new();
     let folder = bed.dir.path();
-    let spec = bed.shell("trap 'exit 9' TERM; while true; do sleep 0.02; done");
+    let spec = bed.shell("trap 'exit 9' TERM; echo ready; while true; do sleep 0.02; done");
     let running = runtime::start_in(folder, &spec, Stdio::default()).unwrap();
-    // The trap may not be set yet; process 1 ignores what it has no handler for.
-    std::thread::sleep(Duration::from_millis(200));
-    runtime::door::signal(folder, 15).unwrap();
-    assert_eq!(running.wait(&mut |_, _| {}).unwrap(), Exit::Code(9));
+    // Process 1 ignores what it has no handler for: the signal waits for the trap.
+    let exit = running.wait(&mut |_, _| runtime::door::signal(folder, 15).unwrap());
+    assert_eq!(exit.unwrap(), Exit::Code(9));
     let running = runtime::start_in(folder, &spec, Stdio::default()).unwrap();
     let program = running.process().unwrap();
     drop(running);
