@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use build::{Event, Local, Request, Text};
+use build::{ContextFiles, Event, Local, Offline, Request, Text};
 use store::{OpenOptions, Store};
 
 fn main() -> std::process::ExitCode {
@@ -30,19 +30,27 @@ fn main() -> std::process::ExitCode {
             name: "Dockerfile".to_owned(),
             text,
         },
-        context: Some(PathBuf::from(&arguments[1])),
+        context: Some(ContextFiles::Directory(PathBuf::from(&arguments[1]))),
         now: (now.as_secs().cast_signed(), now.subsec_nanos()),
         tags: vec!["measure:latest".parse().unwrap()],
         ..Request::default()
     };
     println!("{:?} open", began.elapsed());
-    let built = build::build(&request, &store, &Local(&store), &|event| match event {
-        Event::StepStarted { step, name } => println!("{:?} #{step} {name}", began.elapsed()),
-        Event::StepCached { step } => println!("{:?} #{step} CACHED", began.elapsed()),
-        Event::StepDone { step, took } => println!("{:?} #{step} DONE {took:?}", began.elapsed()),
-        Event::StepLog { bytes, .. } => print!("{}", String::from_utf8_lossy(&bytes)),
-        _ => {}
-    });
+    let built = build::build(
+        &request,
+        &store,
+        &Local(&store),
+        &Offline,
+        &|event| match event {
+            Event::StepStarted { step, name } => println!("{:?} #{step} {name}", began.elapsed()),
+            Event::StepCached { step } => println!("{:?} #{step} CACHED", began.elapsed()),
+            Event::StepDone { step, took } => {
+                println!("{:?} #{step} DONE {took:?}", began.elapsed())
+            }
+            Event::StepLog { bytes, .. } => print!("{}", String::from_utf8_lossy(&bytes)),
+            _ => {}
+        },
+    );
     match built {
         Ok(built) => println!("{:?} {}", began.elapsed(), built.image.id),
         Err(error) => println!("{:?} error: {error}", began.elapsed()),

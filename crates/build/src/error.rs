@@ -53,6 +53,9 @@ pub enum StepError {
     /// RUN.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A URL or a git repository.
+    #[error("{0}")]
+    Remote(#[source] crate::remote::RemoteError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -43,6 +43,15 @@ pub enum Event {
         /// The bytes as they came; they need not be whole lines, nor UTF-8.
         bytes: Vec<u8>,
     },
+    /// A step fetches something, and so much of it is here.
+    StepProgress {
+        /// Its number.
+        step: usize,
+        /// Bytes so far.
+        done: u64,
+        /// All there are, if that is known.
+        total: Option<u64>,
+    },
     /// A step is done.
     StepDone {
         /// Its number.

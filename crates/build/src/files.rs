@@ -11,7 +11,7 @@ use crate::error::StepError;
 use crate::ignore::ContextFilter;
 use crate::keys::{Key, hex};
 use crate::plan::graph::{CopyStep, Origin, Step, Work, WorkdirStep};
-use crate::request::Text;
+use crate::request::{ContextFiles, Text};
 use crate::rootfs::Rootfs;
 use crate::solve::{Outcome, Solver};
 use crate::tell::Telling;
@@ -236,8 +236,9 @@ impl Solver<'_> {
             }
             Origin::Directory(path) => path.as_path(),
             Origin::Context => match &self.request.context {
-                Some(path) => path.as_path(),
-                None => return Ok(None),
+                Some(ContextFiles::Directory(path)) => path.as_path(),
+                // Layers are a step of their own, and nothing takes from no context.
+                Some(ContextFiles::Layers(_)) | None => return Ok(None),
             },
         };
         let context = self.walk(path, &copy.origin, whole)?;
@@ -301,7 +302,12 @@ impl Solver<'_> {
                         .filter(|mount| mount.origin.as_ref() == Some(origin));
                     wanted.extend(mounts.map(|mount| copy::literal_prefix(&mount.mount.source)));
                 }
-                Work::Copy(_) | Work::Image(_) | Work::Workdir(_) => {}
+                Work::Copy(_)
+                | Work::Image(_)
+                | Work::Workdir(_)
+                | Work::Layers(_)
+                | Work::Remote(_)
+                | Work::Merge(_) => {}
             }
         }
         (!wanted.iter().any(Vec::is_empty)).then_some(wanted)

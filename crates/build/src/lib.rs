@@ -34,6 +34,7 @@ mod ignore;
 mod image;
 mod keys;
 mod plan;
+mod remote;
 mod request;
 mod rootfs;
 mod solve;
@@ -49,9 +50,14 @@ pub use error::{Error, StepError, StepFailure};
 pub use events::{Event, Stream};
 pub use exec::ExecError;
 pub use image::Built;
-pub use request::{Events, Limit, NamedContext, Network, Request, SecretSource, Text};
+pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
+pub use request::{
+    ContextFiles, Events, Limit, NamedContext, Network, Request, SecretSource, Text,
+};
 pub use rootfs::ReadError;
 pub use users::UserError;
+
+use std::borrow::Cow;
 
 use dockerfile::Diagnostic;
 use store::{Lease, Store};
@@ -59,10 +65,13 @@ use store::{Lease, Store};
 /// The build argument that fixes all times.
 const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 
+/// What says there that the time is that of the context.
+const CONTEXT: &str = "context";
+
 /// Builds one image and puts it into the store, under the names that the request has.
 ///
-/// `bases` finds the images that the Dockerfile names. While the build works it tells `events` what it does; steps are numbered
-/// from 1.
+/// `bases` finds the images that the Dockerfile names, `remote` brings URLs and git repositories. While the build works it tells
+/// `events` what it does; steps are numbered from 1.
 ///
 /// After an error the store is as it was, but for results of steps that were done: the next build uses them.
 ///
@@ -73,10 +82,11 @@ pub fn build(
     request: &Request,
     store: &Store,
     bases: &dyn BaseImages,
+    remote: &dyn Remote,
     events: Events<'_>,
 ) -> Result<Built, Error> {
     let lease = store.lease("build")?;
-    build_under(request, &lease, bases, events)
+    build_under(request, &lease, bases, remote, events)
 }
 
 /// As [`build`], under a lease of the caller's: what is made stays at least as long as that.
@@ -88,6 +98,7 @@ pub fn build_under(
     request: &Request,
     lease: &Lease,
     bases: &dyn BaseImages,
+    remote: &dyn Remote,
     events: Events<'_>,
 ) -> Result<Built, Error> {
     let teller = tell::Teller::new(events);
@@ -104,6 +115,7 @@ pub fn build_under(
         Error::Dockerfile(errors)
     })?;
     told.done();
+    let request = &*with_context_time(request, &parsed);
     let epoch = epoch(request, &parsed)?;
     let graph = plan::plan(&parsed, request, bases, lease.store())?;
     let known = checks::Known {
@@ -119,12 +131,40 @@ pub fn build_under(
     for finding in findings {
         teller.tell(Event::Warning(finding));
     }
-    let made = solve::Solver::new(request, lease, &graph, &teller, epoch).solve()?;
+    let made = solve::Solver::new(request, lease, &graph, &teller, remote, epoch).solve()?;
     let told = teller.begin("exporting to image");
     let built = image::export(&graph, &made, request, epoch, lease)
         .inspect_err(|error| told.failed(error))?;
     told.done();
     Ok(built)
+}
+
+/// The default of the global ARG that fixes all times.
+fn default_epoch(file: &dockerfile::Dockerfile) -> Option<(String, dockerfile::Span)> {
+    let found = file
+        .global_definitions()
+        .filter(|definition| definition.name == EPOCH_ARG)
+        .last()?;
+    Some((found.default.clone()?, found.span))
+}
+
+/// `SOURCE_DATE_EPOCH=context` is the time of the context, for RUN too; of a context without one it is as if nothing was said.
+fn with_context_time<'r>(request: &'r Request, file: &dockerfile::Dockerfile) -> Cow<'r, Request> {
+    let given = request.build_args.get(EPOCH_ARG).map(String::as_str);
+    let default = default_epoch(file).map(|(text, _)| text);
+    if given.or(default.as_deref()) != Some(CONTEXT) {
+        return Cow::Borrowed(request);
+    }
+    let mut request = request.clone();
+    request.build_args.remove(EPOCH_ARG);
+    let time = match request.context_time {
+        Some(time) => Some(time.to_string()),
+        None => (default.as_deref() == Some(CONTEXT)).then(String::new),
+    };
+    if let Some(time) = time {
+        request.build_args.insert(EPOCH_ARG.to_owned(), time);
+    }
+    Cow::Owned(request)
 }
 
 /// The time that the request, a build argument or a global ARG fixes.
@@ -136,20 +176,10 @@ fn epoch(request: &Request, file: &dockerfile::Dockerfile) -> Result<Option<i64>
         .build_args
         .get(EPOCH_ARG)
         .map(|value| (value.clone(), dockerfile::Span::default()));
-    let default = || {
-        let found = file
-            .global_definitions()
-            .filter(|definition| definition.name == EPOCH_ARG)
-            .last()?;
-        Some((found.default.clone()?, found.span))
-    };
-    let Some((text, span)) = given.or_else(default).filter(|(text, _)| !text.is_empty()) else {
+    let found = given.or_else(|| default_epoch(file));
+    let Some((text, span)) = found.filter(|(text, _)| !text.is_empty()) else {
         return Ok(None);
     };
-    // The time of the context, which a local directory does not have.
-    if text == "context" {
-        return Ok(None);
-    }
     text.parse().map(Some).map_err(|_| {
         let message =
             format!("`{text}` is no value for `{EPOCH_ARG}`: expected seconds since 1970");

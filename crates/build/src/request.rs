@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci::{Platform, Reference};
+use oci::{DiffId, Platform, Reference};
 
 use crate::events::Event;
 
@@ -35,6 +35,15 @@ pub enum NamedContext {
     Image(Reference),
     /// An image without layers: `docker-image://scratch`.
     Scratch,
+}
+
+/// Where the build context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextFiles {
+    /// A directory, whose files all belong to root in the image.
+    Directory(PathBuf),
+    /// Layers of the store, bottom first: an archive, or a commit. The files keep their owners.
+    Layers(Vec<DiffId>),
 }
 
 /// A limit of the kernel for the processes of RUN.
@@ -72,8 +81,10 @@ impl std::fmt::Debug for SecretSource {
 pub struct Request {
     /// The Dockerfile.
     pub dockerfile: Text,
-    /// The directory that COPY takes files from; none if the build has no context.
-    pub context: Option<PathBuf>,
+    /// What COPY takes files from; none if the build has no context.
+    pub context: Option<ContextFiles>,
+    /// The time that `SOURCE_DATE_EPOCH=context` means, in seconds since 1970; a directory has none.
+    pub context_time: Option<i64>,
     /// What of it is left out: the `.dockerignore` file.
     pub ignore: Option<Text>,
     /// The stage to build; the last one if none is named.

@@ -11,6 +11,7 @@ use crate::copy::Source;
 use crate::error::{Error, StepError, StepFailure};
 use crate::keys::Key;
 use crate::plan::graph::{Graph, Origin, Step, StepId, Work};
+use crate::remote::Remote;
 use crate::request::Request;
 use crate::rootfs::Rootfs;
 use crate::tell::{Teller, Telling};
@@ -32,6 +33,15 @@ pub(crate) struct Outcome {
     pub(crate) cached: bool,
 }
 
+fn failure(step: &Step, source: StepError, output: Vec<u8>) -> Error {
+    Error::Step(Box::new(StepFailure {
+        name: step.name.clone(),
+        span: step.span,
+        source,
+        output,
+    }))
+}
+
 /// Does the steps of one build.
 pub(crate) struct Solver<'a> {
     pub(crate) request: &'a Request,
@@ -39,6 +49,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) lease: &'a Lease,
     pub(crate) graph: &'a Graph,
     pub(crate) teller: &'a Teller<'a>,
+    pub(crate) remote: &'a dyn Remote,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<i64>,
     made: Vec<Made>,
@@ -53,6 +64,7 @@ impl<'a> Solver<'a> {
         lease: &'a Lease,
         graph: &'a Graph,
         teller: &'a Teller<'a>,
+        remote: &'a dyn Remote,
         epoch: Option<i64>,
     ) -> Self {
         let store = lease.store();
@@ -62,6 +74,7 @@ impl<'a> Solver<'a> {
             lease,
             graph,
             teller,
+            remote,
             epoch,
             made: Vec::new(),
             sources: BTreeMap::new(),
@@ -95,6 +108,19 @@ impl<'a> Solver<'a> {
                         created: None,
                     }
                 }
+                Work::Layers(layers) => {
+                    let told = self.teller.begin(&step.name);
+                    self.lease.claim_layers(layers)?;
+                    told.done();
+                    Made {
+                        layers: layers.clone(),
+                        created: None,
+                    }
+                }
+                Work::Remote(source) => self
+                    .bring(step, source)
+                    .map_err(|source| failure(step, source, Vec::new()))?,
+                Work::Merge(parts) => self.told(step, |solver, _, _| solver.merge(step, parts))?,
                 Work::Copy(copy) => self.told(step, |solver, told, base| {
                     solver.copy(step, copy, base, told)
                 })?,
@@ -140,13 +166,7 @@ impl<'a> Solver<'a> {
             Err(source) => {
                 telling.told().failed(&source);
                 let output = std::mem::take(&mut telling.output);
-                let failure = StepFailure {
-                    name: step.name.clone(),
-                    span: step.span,
-                    source,
-                    output,
-                };
-                Err(Error::Step(Box::new(failure)))
+                Err(failure(step, source, output))
             }
         }
     }

@@ -69,6 +69,14 @@ impl Told<'_> {
         });
     }
 
+    pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
+        self.teller.tell(Event::StepProgress {
+            step: self.number,
+            done,
+            total,
+        });
+    }
+
     pub(crate) fn log(&self, stream: crate::events::Stream, bytes: &[u8]) {
         self.teller.tell(Event::StepLog {
             step: self.number,

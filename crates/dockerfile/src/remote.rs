@@ -91,6 +91,33 @@ pub fn file_name(url: &str) -> String {
     }
 }
 
+/// A source as it may be shown: user and password in a URL become `xxxxx`. The user of an `ssh` URL is no secret and stays.
+///
+/// ```
+/// use dockerfile::remote::redacted;
+///
+/// assert_eq!(redacted("https://me:secret@example.com/a"), "https://xxxxx:xxxxx@example.com/a");
+/// assert_eq!(redacted("https://token@example.com/a"), "https://xxxxx@example.com/a");
+/// assert_eq!(redacted("ssh://git@example.com/a.git"), "ssh://git@example.com/a.git");
+/// ```
+pub fn redacted(source: &str) -> String {
+    let Some((scheme, rest)) = source.split_once("://") else {
+        return source.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let Some((user, host)) = authority.rsplit_once('@') else {
+        return source.to_owned();
+    };
+    let user = match user.split_once(':') {
+        Some((name, _)) if scheme.eq_ignore_ascii_case("ssh") => format!("{name}:xxxxx"),
+        Some(_) => "xxxxx:xxxxx".to_owned(),
+        None if scheme.eq_ignore_ascii_case("ssh") => user.to_owned(),
+        None => "xxxxx".to_owned(),
+    };
+    format!("{scheme}://{user}@{host}{path}")
+}
+
 /// Checks that ADD has `--checksum` only where it means something. Sources and checksum are expanded.
 ///
 /// # Errors

@@ -4,6 +4,8 @@ use dockerfile::Span;
 use dockerfile::chmod::Chmod;
 use oci::{DiffId, Digest, HistoryEntry, ImageConfig};
 
+use crate::remote::RemoteSource;
+
 /// Names a step of a [`Graph`].
 pub(crate) type StepId = usize;
 
@@ -66,6 +68,12 @@ pub(crate) enum Work {
     Workdir(WorkdirStep),
     /// RUN.
     Run(Box<RunStep>),
+    /// Files that the store has already.
+    Layers(Vec<DiffId>),
+    /// A URL or a git repository, brought into the store.
+    Remote(Box<RemoteSource>),
+    /// One layer of those that these steps, each on top of the one before, have made.
+    Merge(Vec<StepId>),
 }
 
 #[derive(Debug)]
@@ -86,7 +94,7 @@ pub(crate) enum Origin {
     Step(Option<StepId>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CopyStep {
     pub(crate) origin: Origin,
     /// What people call it: `the build context`, `stage \`build\``.

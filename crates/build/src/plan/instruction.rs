@@ -1,17 +1,14 @@
 //! What each instruction does to the stage that it stands in.
 
-use dockerfile::chmod::Chmod;
 use dockerfile::mount::MountType;
 use dockerfile::owner::Owner;
 use dockerfile::{
-    CommandLine, Copy, Diagnostic, Healthcheck, Instruction, InstructionKind, Network, Run, Script,
-    Security, Source, Span, history, path, ports, remote, signal,
+    CommandLine, Diagnostic, Healthcheck, Instruction, InstructionKind, Network, Run, Script,
+    Security, Span, history, path, ports, signal,
 };
 use oci::{Empty, HistoryEntry};
 
-use super::graph::{
-    CopyStep, Origin, PlannedHistory, RunMount, RunStep, Step, StepId, Work, WorkdirStep,
-};
+use super::graph::{PlannedHistory, RunMount, RunStep, Step, StepId, Work, WorkdirStep};
 use super::{Planner, Result, State, at};
 use crate::request;
 
@@ -29,21 +26,21 @@ impl State {
         self.config.config.shell.clone()
     }
 
-    fn workdir(&self) -> &str {
+    pub(super) fn workdir(&self) -> &str {
         match self.config.config.working_dir.as_str() {
             "" => "/",
             workdir => workdir,
         }
     }
 
-    fn expand(&mut self, span: Span, word: &str) -> Result<String> {
+    pub(super) fn expand(&mut self, span: Span, word: &str) -> Result<String> {
         self.scope
             .expand(word)
             .map(|word| word.text)
             .map_err(|error| at(span, error))
     }
 
-    fn remember(&mut self, created_by: String, step: Option<StepId>) {
+    pub(super) fn remember(&mut self, created_by: String, step: Option<StepId>) {
         let entry = HistoryEntry {
             created_by: Some(created_by),
             comment: Some(history::COMMENT.to_owned()),
@@ -55,7 +52,7 @@ impl State {
 }
 
 /// An error at `span`, with the hint that a value's error may have.
-fn invalid(span: Span) -> impl Fn(dockerfile::InvalidValue) -> Diagnostic {
+pub(super) fn invalid(span: Span) -> impl Fn(dockerfile::InvalidValue) -> Diagnostic {
     move |error| {
         let diagnostic = Diagnostic::error("invalid", span, error.message);
         match error.hint {
@@ -67,10 +64,10 @@ fn invalid(span: Span) -> impl Fn(dockerfile::InvalidValue) -> Diagnostic {
 
 /// An instruction's place: its stage, its text, and how the name of its step begins.
 #[derive(Debug, Clone, Copy)]
-struct Here<'a> {
-    stage: usize,
-    span: Span,
-    name: &'a str,
+pub(super) struct Here<'a> {
+    pub(super) stage: usize,
+    pub(super) span: Span,
+    pub(super) name: &'a str,
 }
 
 impl Planner<'_> {
@@ -103,7 +100,13 @@ impl Planner<'_> {
     }
 
     /// What people see of a step: the instruction as written, variables in it expanded where the builder expands them.
-    fn step(&mut self, here: Here<'_>, text: &str, state: &mut State, work: Work) -> StepId {
+    pub(super) fn step(
+        &mut self,
+        here: Here<'_>,
+        text: &str,
+        state: &mut State,
+        work: Work,
+    ) -> StepId {
         let Here { stage, span, name } = here;
         let name = format!("{name}{text}");
         let no_cache = self.no_cache(stage);
@@ -208,7 +211,7 @@ impl Planner<'_> {
         state: &State,
     ) -> Result<RunMount> {
         let origin = match (mount.mount_type, &mount.from) {
-            (MountType::Bind, None) => Some(Origin::Context),
+            (MountType::Bind, None) => Some(self.context(span)),
             (MountType::Bind | MountType::Cache, Some(from)) => {
                 Some(self.origin(stage, from, &state.platform, span)?)
             }
@@ -226,84 +229,6 @@ impl Planner<'_> {
             target,
             origin,
         })
-    }
-
-    fn copy(&mut self, here: Here<'_>, copy: &Copy, add: bool, state: &mut State) -> Result<()> {
-        let Here { stage, span, .. } = here;
-        let mut expanded = copy.clone();
-        for source in &mut expanded.sources {
-            if let Source::Path(path) = source {
-                *path = state.expand(span, path)?;
-            }
-        }
-        expanded.destination = state.expand(span, &copy.destination)?;
-        for flag in [
-            &mut expanded.flags.chown,
-            &mut expanded.flags.chmod,
-            &mut expanded.flags.checksum,
-        ] {
-            *flag = flag
-                .as_deref()
-                .map(|value| state.expand(span, value))
-                .transpose()?;
-        }
-        check_sources(span, &expanded, add)?;
-        let mode = expanded
-            .flags
-            .chmod
-            .as_deref()
-            .map(Chmod::parse)
-            .transpose()
-            .map_err(invalid(span))?;
-        if let Some(owner) = &expanded.flags.chown {
-            Owner::parse(owner).map_err(invalid(span))?;
-        }
-        let mut inline = Vec::new();
-        for heredoc in expanded.heredocs() {
-            let content = heredoc.content();
-            let content = match heredoc.expand {
-                true => {
-                    state
-                        .scope
-                        .expand_text(&content)
-                        .map_err(|error| at(heredoc.span, error))?
-                        .text
-                }
-                false => content.into_owned(),
-            };
-            inline.push((heredoc.name.clone(), content.into_bytes()));
-        }
-        let origin = match &expanded.flags.from {
-            None => Origin::Context,
-            Some(from) => self.origin(stage, from, &state.platform, span)?,
-        };
-        let origin_name = match &expanded.flags.from {
-            None => "the build context".to_owned(),
-            Some(from) => format!("`{from}`"),
-        };
-        let destination = &expanded.destination;
-        let work = CopyStep {
-            origin,
-            origin_name,
-            sources: expanded.paths().map(str::to_owned).collect(),
-            inline,
-            into_directory: destination.is_empty()
-                || destination == "."
-                || destination.ends_with('/'),
-            destination: path::join(state.workdir(), destination),
-            owner: expanded.flags.chown.clone(),
-            mode,
-            link: expanded.flags.link,
-            parents: expanded.flags.parents,
-            exclude: expanded.flags.exclude.clone(),
-            unpack: add && expanded.flags.unpack != Some(false),
-        };
-        let text = history::copy(&expanded, add);
-        // As written but expanded, `--from` and `--link` included.
-        let shown = shown(&expanded, add);
-        let step = self.step(here, &shown, state, Work::Copy(Box::new(work)));
-        state.remember(text, Some(step));
-        Ok(())
     }
 }
 
@@ -323,47 +248,6 @@ fn shown_run(run: &Run) -> String {
         CommandLine::Exec(argv) => argv.join(" "),
     };
     format!("{shown} {command}")
-}
-
-fn shown(copy: &Copy, add: bool) -> String {
-    let text = history::copy(copy, add);
-    let text = text.strip_suffix(" # buildkit").unwrap_or(&text);
-    let Some(rest) = text.strip_prefix("COPY") else {
-        return text.to_owned();
-    };
-    let from = copy
-        .flags
-        .from
-        .as_ref()
-        .map_or_else(String::new, |from| format!(" --from={from}"));
-    let link = if copy.flags.link { " --link" } else { "" };
-    format!("COPY{from}{link}{rest}")
-}
-
-/// What no source of COPY or ADD may be, and what barque cannot fetch.
-fn check_sources(span: Span, copy: &Copy, add: bool) -> Result<()> {
-    for path in copy.paths() {
-        let origin = remote::Origin::of(path).map_err(invalid(span))?;
-        if origin == remote::Origin::Context {
-            continue;
-        }
-        if !add {
-            let error =
-                Diagnostic::error("remote-source", span, format!("COPY cannot fetch `{path}`"));
-            return Err(error
-                .with_hint("use ADD for URLs and git repositories")
-                .into());
-        }
-        remote::check_checksum(copy).map_err(invalid(span))?;
-        let message =
-            format!("ADD cannot fetch `{path}`: sources on the network are not supported yet");
-        return Err(at(span, message));
-    }
-    remote::check_checksum(copy).map_err(invalid(span))?;
-    if copy.flags.keep_git_dir == Some(true) {
-        return Err(at(span, "`--keep-git-dir` is only for git repositories"));
-    }
-    Ok(())
 }
 
 /// Applies an instruction that changes the config and nothing else.

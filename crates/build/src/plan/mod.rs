@@ -4,6 +4,7 @@
 //! The one thing asked of the world is the config of base images, since their environment, user and triggers decide
 //! what the instructions mean.
 
+mod copying;
 pub(crate) mod graph;
 mod instruction;
 #[cfg(test)]

@@ -1037,7 +1037,7 @@ fn urls_are_refused_clearly() {
     );
     assert!(
         site.fail("FROM scratch\nADD https://example.com/x /\n")
-            .contains("not supported yet")
+            .contains("this build has no network")
     );
     assert!(
         site.fail("FROM scratch\nADD --checksum=sha256:00 x /\n")

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use build::{Built, Error, Event, Local, Request, Text};
+use build::{Built, ContextFiles, Error, Event, Local, Offline, Request, Text};
 use layer::{Follow, View};
 use store::{OpenOptions, Store};
 
@@ -31,7 +31,7 @@ impl Site {
         let context = dir.path().join("context");
         fs::create_dir(&context).unwrap();
         let request = Request {
-            context: Some(context),
+            context: Some(ContextFiles::Directory(context)),
             now: (1_700_000_000, 0),
             ..Request::default()
         };
@@ -75,9 +75,13 @@ impl Site {
             ..self.request.clone()
         };
         let events = Mutex::new(Vec::new());
-        let built = build::build(&request, &self.store, &Local(&self.store), &|event| {
-            events.lock().unwrap().push(event);
-        })?;
+        let built = build::build(
+            &request,
+            &self.store,
+            &Local(&self.store),
+            &Offline,
+            &|event| events.lock().unwrap().push(event),
+        )?;
         let view = self.store.view(&built.image.layers).unwrap();
         let config = self.store.config(&built.image).unwrap();
         Ok(Outcome {

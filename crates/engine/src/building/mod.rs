@@ -91,12 +91,13 @@ impl Engine {
         let began = Instant::now();
         let asked = read_request(request)?;
         let bases = build::Local(self.store());
-        let built =
-            build::build(&asked, self.store(), &bases, events).map_err(|source| Error::Build {
+        let built = build::build(&asked, self.store(), &bases, &build::Offline, events).map_err(
+            |source| Error::Build {
                 name: asked.dockerfile.name.clone(),
                 text: asked.dockerfile.text.clone(),
                 source: Box::new(source),
-            })?;
+            },
+        )?;
         Ok(Built {
             id: built.image.id,
             digest: built.image.digest,
@@ -133,7 +134,7 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
     };
     Ok(Request {
         dockerfile,
-        context: Some(folder),
+        context: Some(build::ContextFiles::Directory(folder)),
         ignore,
         target: request.target.clone(),
         build_args: request
