@@ -8,6 +8,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "BARQUE_ROOT",
         "the store's folder, where `--root` is not given",
     ),
+    (
+        "BARQUE_LAYERS",
+        "how layers become a root filesystem, not found out: files, loops or unpacked",
+    ),
     ("BARQUE_PROGRESS", "the default of `--progress`"),
     (
         "BUILDKIT_PROGRESS",
@@ -36,6 +40,8 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
 pub(crate) struct Settings {
     /// The store's folder.
     pub(crate) root: PathBuf,
+    /// `BARQUE_LAYERS` as it was found.
+    pub(crate) layers: Option<String>,
     /// The default of `--progress`.
     pub(crate) progress: Option<String>,
     /// `SOURCE_DATE_EPOCH` as it was found.
@@ -61,6 +67,7 @@ impl Settings {
         };
         Ok(Self {
             root,
+            layers: text("BARQUE_LAYERS"),
             progress: text("BARQUE_PROGRESS").or_else(|| text("BUILDKIT_PROGRESS")),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             colour: text("NO_COLOR").is_none() && crate::render::stderr_is_terminal(),

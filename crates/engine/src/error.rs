@@ -288,6 +288,9 @@ fn store_hints(error: &store::Error) -> Vec<String> {
         store::Error::InUse {
             forceable: true, ..
         } => "`--force` does it all the same".to_owned(),
+        store::Error::Way { .. } => {
+            "without `BARQUE_LAYERS` in the environment, barque takes what works; `barque info` shows it".to_owned()
+        }
         store::Error::Corrupt { .. }
         | store::Error::MissingLayer(_)
         | store::Error::MissingBlob(_) => "`barque fsck` finds what is damaged".to_owned(),

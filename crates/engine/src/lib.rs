@@ -20,6 +20,7 @@ use std::path::Path;
 use store::{OpenOptions, Store};
 
 pub use error::Error;
+pub use store::Choice as LayerChoice;
 
 /// What the program can do with one store.
 #[derive(Debug, Clone)]
@@ -34,8 +35,21 @@ impl Engine {
     ///
     /// The folder is something else, belongs to somebody else, or was made by a newer barque.
     pub fn open(root: &Path) -> Result<Self, Error> {
+        Self::open_choosing(root, None)
+    }
+
+    /// As [`Engine::open`]; root filesystems are made in this way, not in the best one that works.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    pub fn open_choosing(root: &Path, layers: Option<LayerChoice>) -> Result<Self, Error> {
+        let options = OpenOptions {
+            layers,
+            ..OpenOptions::default()
+        };
         Ok(Self {
-            store: Store::open(root, &OpenOptions::default())?,
+            store: Store::open(root, &options)?,
         })
     }
 

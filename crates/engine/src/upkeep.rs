@@ -104,6 +104,9 @@ impl Engine {
             root: store.root().to_owned(),
             root_filesystems: match store.way()? {
                 Way::Mounted => "layers are mounted where they are".to_owned(),
+                Way::Loops { reason } => {
+                    format!("layers are mounted where they are, through loop devices: {reason}")
+                }
                 Way::Unpacked { reason, .. } => {
                     format!("layers are unpacked at first need: {reason}")
                 }

@@ -84,6 +84,14 @@ pub enum Error {
         /// Why.
         source: Box<layer::UnpackError>,
     },
+    /// The way to root filesystems that was chosen does not work here.
+    #[error("layers cannot be made into a root filesystem by way of `{chosen}`: {reason}")]
+    Way {
+        /// The name of the choice.
+        chosen: &'static str,
+        /// What was tried and failed.
+        reason: String,
+    },
     /// The content is not what its name promised.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),
@@ -232,7 +240,8 @@ impl Error {
             Self::NotAStore(_)
             | Self::Format { .. }
             | Self::Version { .. }
-            | Self::Feature { .. } => Kind::Unsupported,
+            | Self::Feature { .. }
+            | Self::Way { .. } => Kind::Unsupported,
             Self::Owner { .. } => Kind::Denied,
             Self::Io(error) => kind_of_io(error.kind()),
             Self::Spawn { source, .. } => kind_of_io(source.kind()),

@@ -109,6 +109,11 @@ impl Layer {
         has_size(&self.tar(), self.size)
     }
 
+    /// The index is of the form that this barque writes. One of an older form is as good as none: it is only a cache of the tar.
+    fn has_current_index(&self) -> bool {
+        self.has_index() && Index::is_current(&self.index()).unwrap_or(false)
+    }
+
     pub(crate) fn has_index(&self) -> bool {
         let there = |path: PathBuf| {
             fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() > 0)
@@ -242,7 +247,7 @@ pub(crate) fn publish_layer(lease: &Lease, dir: &Path, mut layer: Layer) -> Resu
         lease,
         &Content::Layer(layer.diff_id),
         dir,
-        || layer.has_tar() && layer.has_index(),
+        || layer.has_tar() && layer.has_current_index(),
         |db| record(db, &layer, Some(&store.inner.boot)),
     )?;
     Ok(layer)
@@ -282,8 +287,8 @@ pub(crate) fn record_files(
 impl Store {
     /// The layer with this digest, ready to be read.
     ///
-    /// A layer that was not on the disk when the machine stopped is hashed now, and dropped if it is torn. A lost index is
-    /// made anew. A layer without its tar is not found, so that whoever needs it brings it again.
+    /// A layer that was not on the disk when the machine stopped is hashed now, and dropped if it is torn. A lost index, and
+    /// one of an older barque, is made anew. A layer without its tar is not found, so that whoever needs it brings it again.
     ///
     /// The answer keeps nothing: [`Lease::claim_layers`] first, if the layer must stay.
     ///
@@ -299,7 +304,7 @@ impl Store {
             return Ok(None);
         }
         let trusted = boot.is_none_or(|boot| boot == self.inner.boot);
-        if trusted && layer.has_index() {
+        if trusted && layer.has_current_index() {
             return Ok(Some(layer));
         }
         self.verify_layer(&layer, trusted)

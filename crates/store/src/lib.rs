@@ -70,6 +70,7 @@ mod sync;
 mod trees;
 mod usage;
 mod verify;
+mod way;
 
 pub use blobs::{Blob, BlobIngest, Expected};
 pub use caches::Cache;
@@ -87,7 +88,7 @@ pub use names::NameEvent;
 pub use prune::{PrunedRecords, RecordPolicy};
 pub use records::Record;
 pub use remove::Removed;
-pub use roots::Way;
 pub use store::{OpenOptions, Store, rebuild_database};
 pub use sync::{UPKEEP, upkeep_if_asked};
 pub use usage::{ImageUsage, Part, Usage};
+pub use way::{Choice, Way};

@@ -12,6 +12,7 @@ use crate::clock::{self, Clock};
 use crate::db::{self, Named as _};
 use crate::error::Result;
 use crate::folder::{self, Folder};
+use crate::way::Choice;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct OpenOptions {
     pub clock: Clock,
     /// The name of the running boot, if not the machine's; for tests of what happens after a crash of the machine.
     pub boot: Option<String>,
+    /// How root filesystems are made, instead of what is found to work.
+    pub layers: Option<Choice>,
 }
 
 impl Default for OpenOptions {
@@ -33,6 +36,7 @@ impl Default for OpenOptions {
             sweep: true,
             clock: Clock::System,
             boot: None,
+            layers: None,
         }
     }
 }
@@ -48,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) folder: Folder,
     pub(crate) clock: Clock,
     pub(crate) boot: String,
+    pub(crate) chosen: Option<Choice>,
     /// Something waits to be synced or deleted.
     pub(crate) untidy: AtomicBool,
     db: Mutex<Connection>,
@@ -102,6 +107,7 @@ impl Store {
                 folder,
                 clock: options.clock,
                 boot,
+                chosen: options.layers,
                 untidy: AtomicBool::new(false),
                 db: Mutex::new(connection),
             }),

@@ -77,6 +77,10 @@ impl Store {
             fs::rename(&files.side, &place.side)?;
         }
         fs::rename(&files.index, &place.index)?;
+        if !mended.side {
+            // An index of an older form may have needed one.
+            fs::optional(fs::remove_file(&place.side))?;
+        }
         // What is new is not on the disk, whatever was known of the tar.
         let boot = Some(boot.unwrap_or_else(|| self.inner.boot.clone()));
         change.transaction("record an index", |db| {

@@ -8,6 +8,7 @@ pub mod capability;
 pub mod copy;
 pub mod fs;
 pub mod lock;
+pub mod loop_device;
 pub mod mount;
 pub mod namespace;
 pub mod network;

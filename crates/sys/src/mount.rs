@@ -19,6 +19,7 @@ use rustix::mount::{
 };
 
 use crate::fs::{Context, Error, Result};
+use crate::loop_device;
 use crate::root::magic;
 
 /// Lower layers that overlayfs takes in one mount (`OVL_MAX_STACK`).
@@ -164,10 +165,34 @@ pub fn erofs(index: &Path, devices: &[PathBuf]) -> Result<Detached> {
         context.set("device", magic(&fd))?;
         pinned.push(fd);
     }
-    context.create(Attributes {
-        readonly: true,
-        ..Attributes::default()
-    })
+    context.create(Attributes::READONLY)
+}
+
+/// As [`erofs`], with a loop device for each file: for kernels that mount EROFS only from block devices. The devices go with the
+/// mount.
+///
+/// # Errors
+///
+/// As [`erofs`], and as [`loop_device::attach`].
+pub fn erofs_through_loops(index: &Path, devices: &[PathBuf]) -> Result<Detached> {
+    let context = FileSystem::open("erofs", index)?;
+    let looped = |path: &Path| {
+        let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .context("open", path)?;
+        loop_device::attach(&file, path)
+    };
+    // Otherwise the kernel opens the device for writing.
+    context.flag("ro")?;
+    let source = looped(index)?;
+    context.set("source", magic(&source))?;
+    // From `create` on the mount holds the devices, which until then only the descriptors do.
+    let mut held = Vec::with_capacity(devices.len());
+    for device in devices {
+        let fd = looped(device)?;
+        context.set("device", magic(&fd))?;
+        held.push(fd);
+    }
+    context.create(Attributes::READONLY)
 }
 
 /// An overlay: `lowers` topmost first, and `upper` with `work` unless it is read-only.

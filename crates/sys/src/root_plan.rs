@@ -11,16 +11,44 @@ use crate::fs::Result;
 use crate::mount::{self, Attributes, Detached, Overlay};
 use crate::root::{Root, magic};
 
+/// What an index and its data are mounted from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Through {
+    /// The files as they are.
+    #[default]
+    Files,
+    /// A loop device for each file.
+    Loops,
+}
+
+impl Through {
+    /// Mounts an index with its data.
+    ///
+    /// # Errors
+    ///
+    /// As [`mount::erofs`] and [`mount::erofs_through_loops`].
+    pub fn mount(self, index: &Path, devices: &[PathBuf]) -> Result<Detached> {
+        match self {
+            Self::Files => mount::erofs(index, devices),
+            Self::Loops => mount::erofs_through_loops(index, devices),
+        }
+    }
+}
+
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Lower {
-    /// An EROFS index that is a plain file, and the files that hold its data.
+    /// An EROFS index, and the files that hold its data.
     Erofs {
         /// The index.
         index: PathBuf,
         /// The data, in the order of the index's device table.
         devices: Vec<PathBuf>,
+        /// How the kernel gets at these.
+        #[serde(default)]
+        through: Through,
     },
     /// A directory tree.
     Dir(PathBuf),
@@ -99,18 +127,27 @@ impl RootPlan {
         if let ([lower], None) = (&self.lowers[..], &self.upper) {
             return match lower {
                 Lower::Dir(dir) => mount::bind(dir, true),
-                Lower::Erofs { index, devices } => mount::erofs(index, devices),
+                Lower::Erofs {
+                    index,
+                    devices,
+                    through,
+                } => through.mount(index, devices),
             };
         }
         let mut lowers = Vec::with_capacity(self.lowers.len() + 1);
         for (number, lower) in self.lowers.iter().enumerate() {
             match lower {
                 Lower::Dir(dir) => lowers.push(dir.clone()),
-                Lower::Erofs { index, devices } => {
+                Lower::Erofs {
+                    index,
+                    devices,
+                    through,
+                } => {
                     let name = PathBuf::from(format!("layer{number}"));
                     scratch.mkdir(&name, 0o700)?;
                     let place = magic(scratch).join(&name);
-                    mount::erofs(index, devices)?.attach_to(scratch.handle(&name)?, &place)?;
+                    let mounted = through.mount(index, devices)?;
+                    mounted.attach_to(scratch.handle(&name)?, &place)?;
                     lowers.push(place);
                 }
             }

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engine::Engine;
+use engine::{Engine, LayerChoice};
 
 use crate::args::{Cli, Command, Progress};
 use crate::error::Failure;
@@ -50,6 +50,7 @@ pub(crate) const DONE: Outcome = Ok(ExitCode::SUCCESS);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) settings: Settings,
+    layers: Option<LayerChoice>,
     progress: Progress,
     sync: bool,
     engine: OnceCell<Engine>,
@@ -61,7 +62,7 @@ impl Context {
         match self.engine.get() {
             Some(engine) => Ok(engine),
             None => {
-                let opened = Engine::open(&self.settings.root)?;
+                let opened = self.outside_engine()?;
                 Ok(self.engine.get_or_init(|| opened))
             }
         }
@@ -78,7 +79,7 @@ impl Context {
 
     /// The store as the user sees it, for what has to happen before [`Context::privileged_engine`]. Drop it first.
     pub(crate) fn outside_engine(&self) -> Result<Engine, Failure> {
-        Ok(Engine::open(&self.settings.root)?)
+        Ok(Engine::open_choosing(&self.settings.root, self.layers)?)
     }
 
     /// Makes an ordinary user root of a user namespace.
@@ -172,8 +173,10 @@ fn usage_code() -> u8 {
 fn dispatch(cli: Cli) -> Outcome {
     let settings = Settings::read(cli.root).map_err(Failure::new)?;
     let progress = choose_progress(cli.progress, settings.progress.as_deref())?;
+    let layers = choose_layers(settings.layers.as_deref())?;
     let context = Context {
         settings,
+        layers,
         progress,
         sync: cli.sync,
         engine: OnceCell::new(),
@@ -212,6 +215,20 @@ fn command(command: Command, context: &Context) -> Outcome {
         Command::Df(args) => df::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
     }
+}
+
+/// What the environment asks for, if it asks for anything.
+fn choose_layers(variable: Option<&str>) -> Result<Option<LayerChoice>, Failure> {
+    let Some(name) = variable else {
+        return Ok(None);
+    };
+    LayerChoice::named(name).map(Some).ok_or_else(|| {
+        let names = LayerChoice::ALL.map(LayerChoice::name).join(", ");
+        Failure::new(format!(
+            "the environment asks for the layers `{name}`, which is unknown"
+        ))
+        .hint(format!("set BARQUE_LAYERS to one of {names}, or unset it"))
+    })
 }
 
 /// The flag, else the environment, else `auto`; and `auto` by what stderr is.

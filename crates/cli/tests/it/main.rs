@@ -12,3 +12,4 @@ mod environment;
 mod images;
 mod rootless;
 mod run;
+mod ways;

@@ -7,6 +7,11 @@ pub(crate) const BLOCK: u64 = 1 << BLOCK_BITS;
 /// Where the superblock is.
 pub(crate) const SUPER_OFFSET: usize = 1024;
 pub(crate) const SUPER_MAGIC: u32 = 0xE0F5_E1E2;
+/// Where the superblock has the volume's name.
+pub(crate) const FORM_OFFSET: usize = 64;
+/// The volume's name, which names the form of the index: what this program writes. Every change of the form, and of the rules
+/// by which an archive becomes a tree, gets another one, so that indexes of older forms are made anew.
+pub(crate) const FORM: [u8; 16] = *b"barque\0\0\0\0\0\0\0\0\0\0";
 /// Inodes have their own modification times.
 pub(crate) const COMPAT_MTIME: u32 = 2;
 /// Files are made of chunks (4), which lie on further devices (8).

@@ -5,6 +5,7 @@
 
 pub(crate) mod file;
 pub(crate) mod format;
+mod head;
 mod pages;
 pub(crate) mod read;
 pub(crate) mod tree;

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::file::{Backing, FileReader, Location};
 use super::format as f;
+use super::head::{self, Head};
 use super::pages::Pages;
 use super::xattr;
 use crate::files::LayerFiles;
@@ -41,6 +43,9 @@ pub enum IndexError {
 }
 
 type Result<T> = std::result::Result<T, IndexError>;
+
+/// What is wrong with an index that was cut.
+const TOO_SHORT: &str = "it ends before its superblock does";
 
 /// Largest file: what 32-bit block numbers reach.
 const MAX_FILE: u64 = f::BLOCK << 32;
@@ -160,6 +165,15 @@ struct Device {
     file: OnceLock<Arc<File>>,
 }
 
+impl Device {
+    const fn new(blocks: u64) -> Self {
+        Self {
+            blocks,
+            file: OnceLock::new(),
+        }
+    }
+}
+
 /// The fixed part of an inode.
 #[derive(Debug, Clone, Copy)]
 struct Raw {
@@ -196,13 +210,13 @@ impl Raw {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes[at..]
         .first_chunk()
         .map_or(0, |b| u16::from_le_bytes(*b))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..]
         .first_chunk()
         .map_or(0, |b| u32::from_le_bytes(*b))
@@ -227,52 +241,44 @@ impl Index {
             what,
         };
         let io = |source| sys::fs::Error::new("read", &files.index, source);
-        let head = pages
-            .get(f::SUPER_OFFSET as u64, 512)
+        let bytes = pages
+            .get(f::SUPER_OFFSET as u64, head::SIZE)
             .map_err(io)?
-            .ok_or_else(|| damaged("it ends before its superblock does"))?;
-        if u32_at(&head, 0) != f::SUPER_MAGIC {
-            return Err(damaged("it does not begin as an EROFS image does"));
-        }
-        let mut zeroed = head.to_vec();
-        zeroed[4..8].fill(0);
-        if f::crc32c(&zeroed) != u32_at(&head, 4) {
-            return Err(damaged("the checksum of the superblock is wrong"));
-        }
-        if head[12] != f::BLOCK_BITS || u32_at(&head, 80) != f::INCOMPAT {
-            return Err(damaged("it is an EROFS image of another kind"));
-        }
-        let blocks = u64::from(u32_at(&head, 36));
-        if blocks * f::BLOCK != pages.size() {
-            return Err(damaged("it is not as long as it says"));
-        }
-        let slot = |index: usize| {
-            let at = f::DEVICE_SLOT * (index + 1);
-            Device {
-                blocks: u64::from(u32_at(&head, at + 64)),
-                file: OnceLock::new(),
-            }
-        };
-        let (tar, side) = match u16_at(&head, 86) {
-            1 => (slot(0), None),
-            2 => (slot(0), Some(slot(1))),
-            _ => return Err(damaged("it is an EROFS image of another kind")),
-        };
-        let root = NodeId(u64::from(u16_at(&head, 14)));
-        drop(head);
+            .ok_or_else(|| damaged(TOO_SHORT))?;
+        let head = Head::parse(&bytes, pages.size()).map_err(damaged)?;
+        drop(bytes);
+        let root = NodeId(head.root);
         let index = Self {
             inner: Arc::new(Inner {
                 files: files.clone(),
                 pages,
                 root,
-                tar,
-                side,
+                tar: Device::new(head.tar),
+                side: head.side.map(Device::new),
             }),
         };
         if index.kind(root)? != FileType::Dir {
             return Err(index.damaged("its root is not a directory"));
         }
         Ok(index)
+    }
+
+    /// True if the head of the index in this file is one that this program writes. False for an index of an older version, or a
+    /// damaged one: then [`reindex`](crate::reindex) makes it anew. Reads one block.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing or cannot be read.
+    pub fn is_current(path: &Path) -> sys::fs::Result<bool> {
+        use sys::fs::Context as _;
+        let file = sys::fs::open(path)?;
+        let size = file.metadata().context("stat", path)?.len();
+        let mut bytes = [0; head::SIZE];
+        match file.read_exact_at(&mut bytes, f::SUPER_OFFSET as u64) {
+            Ok(()) => Ok(Head::parse(&bytes, size).is_ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error).context("read", path),
+        }
     }
 
     fn damaged(&self, what: &'static str) -> IndexError {

@@ -366,7 +366,7 @@ fn superblock(
     set(14, &root.to_le_bytes());
     set(16, &layout.inodes.to_le_bytes());
     set(36, &blocks.to_le_bytes());
-    set(64, b"barque");
+    set(f::FORM_OFFSET, &f::FORM);
     set(80, &f::INCOMPAT.to_le_bytes());
     set(
         86,

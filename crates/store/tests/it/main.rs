@@ -6,5 +6,7 @@ mod concurrency;
 mod failures;
 mod fsck;
 mod images;
+mod indexes;
 mod leases;
 mod roots;
+mod ways;
