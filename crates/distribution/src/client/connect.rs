@@ -1,0 +1,343 @@
+//! Connections: TCP, TLS over it, through a proxy, or to the standard streams of a program such as `ssh`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_rustls::TlsConnector;
+
+use super::error::{Error, Result};
+use super::proxy::{Proxies, Proxy};
+use super::tls::Tls;
+use super::url::{Origin, is_loopback};
+
+/// The most that a proxy says before the tunnel begins.
+const MAX_PROXY_ANSWER: usize = 16 << 10;
+
+/// How one gets to an origin. Connections are shared within one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) origin: Origin,
+    pub(crate) way: Way,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// Over the network, TLS as given where the origin is secure.
+    Network {
+        tls: Tls,
+        /// Somebody else led us here, from a public address: addresses that only this network has are not for them.
+        public_only: bool,
+    },
+    /// The standard streams of a program.
+    Command(Arc<[String]>),
+}
+
+/// A stream of bytes both ways.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What came of connecting.
+pub(crate) struct Connected {
+    pub(crate) stream: Box<dyn Stream>,
+    /// Requests need the whole URL: the other end is a proxy for plain HTTP.
+    pub(crate) proxy: Option<Proxy>,
+    /// The other end has an address that the whole internet could reach; unknown through a proxy.
+    pub(crate) public: bool,
+}
+
+/// Connects.
+pub(crate) async fn connect(
+    place: &Place,
+    proxies: &Proxies,
+    patience: Duration,
+) -> Result<Connected> {
+    let (tls, public_only) = match &place.way {
+        Way::Command(command) => return start(command),
+        Way::Network { tls, public_only } => (tls, *public_only),
+    };
+    let origin = &place.origin;
+    let Some(proxy) = proxies.find(origin) else {
+        let tcp = dial(origin, public_only, patience).await?;
+        let public = tcp.peer_addr().is_ok_and(|peer| is_public(peer.ip()));
+        return Ok(Connected {
+            stream: secured(origin, tls, tcp, patience).await?,
+            proxy: None,
+            public,
+        });
+    };
+    if public_only && is_internal_literal(origin.host()) {
+        return Err(internal(origin));
+    }
+    let public = !is_internal_literal(origin.host());
+    let tcp = dial(&proxy.origin, false, patience).await?;
+    let mut stream = secured(&proxy.origin, tls, tcp, patience).await?;
+    if !origin.is_secure() {
+        return Ok(Connected {
+            stream,
+            proxy: Some(proxy.clone()),
+            public,
+        });
+    }
+    within(patience, &proxy.origin, tunnel(&mut stream, proxy, origin)).await?;
+    Ok(Connected {
+        stream: secured(origin, tls, stream, patience).await?,
+        proxy: None,
+        public,
+    })
+}
+
+async fn within<T>(
+    patience: Duration,
+    origin: &Origin,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(patience, work)
+        .await
+        .unwrap_or_else(|_| Err(connect_error(origin, "it does not answer in time", false)))
+}
+
+fn connect_error(origin: &Origin, why: impl ToString, tls: bool) -> Error {
+    Error::Connect {
+        host: origin.authority(),
+        why: why.to_string(),
+        tls,
+    }
+}
+
+fn internal(origin: &Origin) -> Error {
+    Error::Redirect {
+        host: origin.authority(),
+        why: "a public registry leads to an address of this network",
+    }
+}
+
+/// Tries the host's addresses in turn.
+async fn dial(origin: &Origin, public_only: bool, patience: Duration) -> Result<TcpStream> {
+    let lookup = async {
+        tokio::net::lookup_host((origin.host(), origin.port()))
+            .await
+            .map(Vec::from_iter)
+            .map_err(|error| connect_error(origin, error, false))
+    };
+    let mut addresses: Vec<SocketAddr> = within(patience, origin, lookup).await?;
+    if public_only {
+        addresses.retain(|address| is_public(address.ip()));
+        if addresses.is_empty() {
+            return Err(internal(origin));
+        }
+    }
+    let mut last = connect_error(origin, "the name has no address", false);
+    for address in addresses {
+        let attempt = async {
+            TcpStream::connect(address)
+                .await
+                .map_err(|error| connect_error(origin, error, false))
+        };
+        match within(patience, origin, attempt).await {
+            Ok(stream) => {
+                // Requests are small and answers are waited for.
+                stream.set_nodelay(true).ok();
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn secured(
+    origin: &Origin,
+    tls: &Tls,
+    stream: impl Stream + 'static,
+    patience: Duration,
+) -> Result<Box<dyn Stream>> {
+    if !origin.is_secure() {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(origin.host().to_owned())
+        .map_err(|error| connect_error(origin, error, true))?;
+    let handshake = async {
+        TlsConnector::from(tls.config.clone())
+            .connect(name, stream)
+            .await
+            .map_err(|error| connect_error(origin, error, true))
+    };
+    Ok(Box::new(within(patience, origin, handshake).await?))
+}
+
+/// Asks a proxy for a tunnel to `origin`.
+async fn tunnel(stream: &mut Box<dyn Stream>, proxy: &Proxy, origin: &Origin) -> Result<()> {
+    let refused = |why: String| Error::Proxy {
+        proxy: proxy.origin.to_string(),
+        host: origin.authority(),
+        why,
+    };
+    let io = |error: std::io::Error| refused(error.to_string());
+    let host = if origin.host().contains(':') {
+        format!("[{}]:{}", origin.host(), origin.port())
+    } else {
+        format!("{}:{}", origin.host(), origin.port())
+    };
+    let mut request = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n");
+    if let Some(authorization) = &proxy.authorization {
+        request.push_str("Proxy-Authorization: ");
+        request.push_str(authorization.reveal());
+        request.push_str("\r\n");
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(io)?;
+    // A byte at a time: what follows the answer belongs to the tunnel.
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() >= MAX_PROXY_ANSWER {
+            return Err(refused("its answer has no end".to_owned()));
+        }
+        answer.push(stream.read_u8().await.map_err(io)?);
+    }
+    let line = String::from_utf8_lossy(&answer);
+    let line = line.lines().next().unwrap_or_default();
+    match line.split_ascii_whitespace().nth(1) {
+        Some(status) if status.starts_with('2') => Ok(()),
+        _ => Err(refused(crate::wire::sanitised(line, 200))),
+    }
+}
+
+/// True for addresses that mean the same host everywhere.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || a == 0
+                || shared)
+        }
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return is_public(IpAddr::V4(v4));
+            }
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local())
+        }
+    }
+}
+
+fn is_internal_literal(host: &str) -> bool {
+    is_loopback(host) || host.parse().is_ok_and(|address| !is_public(address))
+}
+
+/// Starts a program whose standard streams are the connection. Its stderr is ours: `ssh` asks questions there.
+fn start(command: &[String]) -> Result<Connected> {
+    let failed = |why: String| Error::Connect {
+        host: command.join(" "),
+        why,
+        tls: false,
+    };
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| failed("there is no command".to_owned()))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(failed("it has no standard streams".to_owned()));
+    };
+    Ok(Connected {
+        stream: Box::new(Piped {
+            input,
+            output,
+            _child: child,
+        }),
+        proxy: None,
+        public: false,
+    })
+}
+
+/// The standard streams of a program, which is killed with the connection.
+struct Piped {
+    input: ChildStdin,
+    output: ChildStdout,
+    _child: Child,
+}
+
+impl AsyncRead for Piped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Piped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_public_addresses() {
+        for internal in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(!is_public(internal.parse().unwrap()), "{internal}");
+        }
+        for public in ["1.1.1.1", "100.128.0.1", "2606:4700::1"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! One registry as it is reached: where it answers, what it wants to see, requests with retries and redirects.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use tokio::sync::OnceCell;
+
+use super::auth::Auth;
+use super::connect::{Place, Way};
+use super::credentials::Credentials;
+use super::error::{Error, Result};
+use super::payload::{OnBytes, Outgoing, Source};
+use super::tls::{Certificates, Tls};
+use super::transport::{Response, Transport};
+use super::url::{Origin, Url};
+use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope};
+
+/// Redirects that lead on for longer lead nowhere.
+const MAX_REDIRECTS: usize = 5;
+
+/// Finds what `certs.d` has for a host.
+pub type FindCertificates = Arc<dyn Fn(&str) -> Result<Certificates> + Send + Sync>;
+
+/// How a registry is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The registry as references name it; credentials are kept under it.
+    pub registry: String,
+    /// Host and port that answer for it.
+    pub authority: String,
+    /// Any certificate will do, and plain HTTP if there is no TLS.
+    pub insecure: bool,
+    /// A program whose standard streams are the connection, instead of the network.
+    pub command: Option<Arc<[String]>>,
+}
+
+impl Endpoint {
+    /// The endpoint that a registry has without any configuration: Docker Hub's own host for `docker.io`, and this
+    /// machine's registries without TLS if need be, as Docker does.
+    #[must_use]
+    pub fn of(registry: &str) -> Self {
+        let authority = match registry {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        let local = Origin::parse(true, authority).is_ok_and(|origin| origin.is_loopback());
+        Self {
+            registry: registry.to_owned(),
+            authority: authority.to_owned(),
+            insecure: local,
+            command: None,
+        }
+    }
+}
+
+/// What all registries of a client share.
+pub(crate) struct Shared {
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) credentials: Credentials,
+    pub(crate) certificates: Option<FindCertificates>,
+    pub(crate) tls: Mutex<HashMap<(String, bool), Tls>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Shared {
+    /// The TLS for a host; hosts without certificates of their own share one.
+    fn tls(&self, authority: &str, verify: bool) -> Result<Tls> {
+        let certificates = match &self.certificates {
+            Some(find) => find(authority)?,
+            None => Certificates::default(),
+        };
+        let key = if certificates.is_empty() {
+            (String::new(), verify)
+        } else {
+            (authority.to_owned(), verify)
+        };
+        let mut known = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = known.get(&key) {
+            return Ok(tls.clone());
+        }
+        let tls = Tls::new(&certificates, verify)?;
+        known.insert(key, tls.clone());
+        Ok(tls)
+    }
+}
+
+/// One request, without a streamed body.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) scopes: &'a [Scope],
+    pub(crate) repository: Option<&'a str>,
+}
+
+/// Where a registry answered the first time.
+#[derive(Debug)]
+pub(crate) struct Base {
+    place: Place,
+    /// From an address that the whole internet could reach.
+    public: bool,
+}
+
+/// One registry.
+#[derive(Debug)]
+pub(crate) struct Host {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    base: OnceCell<Base>,
+    auth: Auth,
+}
+
+impl Host {
+    pub(crate) fn new(shared: Arc<Shared>, endpoint: Endpoint) -> Self {
+        Self {
+            shared,
+            endpoint,
+            base: OnceCell::new(),
+            auth: Auth::default(),
+        }
+    }
+
+    /// The registry as references name it.
+    pub(crate) fn name(&self) -> &str {
+        &self.endpoint.registry
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.shared.credentials
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.shared.transport
+    }
+
+    /// Where it answers; known once it was asked anything.
+    pub(crate) fn origin(&self) -> Result<&Origin> {
+        self.base
+            .get()
+            .map(|base| &base.place.origin)
+            .ok_or_else(|| Error::answer(self.name(), "it has not been asked yet"))
+    }
+
+    /// The URL of `path` on this registry.
+    pub(crate) async fn url(&self, path: &str) -> Result<Url> {
+        let base = self.base().await?;
+        Url::new(base.place.origin.clone(), path).map_err(Error::Address)
+    }
+
+    /// Where it answers. The first time this asks `/v2/`, without credentials, and learns what it wants to see.
+    pub(crate) async fn base(&self) -> Result<&Base> {
+        self.base.get_or_try_init(|| self.ping()).await
+    }
+
+    async fn ping(&self) -> Result<Base> {
+        let address =
+            |secure| Origin::parse(secure, &self.endpoint.authority).map_err(Error::Address);
+        if let Some(command) = &self.endpoint.command {
+            let place = Place {
+                origin: address(false)?,
+                way: Way::Command(command.clone()),
+            };
+            return self.ask(place).await;
+        }
+        let place = |secure| -> Result<Place> {
+            Ok(Place {
+                origin: address(secure)?,
+                way: Way::Network {
+                    tls: self
+                        .shared
+                        .tls(&self.endpoint.authority, !self.endpoint.insecure)?,
+                    public_only: false,
+                },
+            })
+        };
+        match self.ask(place(true)?).await {
+            Err(Error::Connect { .. } | Error::Broken { .. }) if self.endpoint.insecure => {
+                self.ask(place(false)?).await
+            }
+            other => other,
+        }
+    }
+
+    async fn ask(&self, place: Place) -> Result<Base> {
+        let url = Url::new(place.origin.clone(), "/v2/").map_err(Error::Address)?;
+        let mut attempt = 0;
+        let answer = loop {
+            attempt += 1;
+            let answer = self
+                .shared
+                .transport
+                .send(
+                    &place,
+                    &url,
+                    &Method::GET,
+                    &plain_headers(),
+                    Outgoing::empty(),
+                )
+                .await;
+            match answer {
+                Err(error @ Error::Stalled { .. }) if attempt < 2 => {
+                    drop(error);
+                    self.pause(attempt, None).await;
+                }
+                other => break other?,
+            }
+        };
+        let public = answer.public;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.auth.learn(self, &answer.headers).await?;
+        }
+        answer.body.drain().await;
+        Ok(Base { place, public })
+    }
+
+    /// Sends a request until it is answered with something that another attempt would not change.
+    pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Response> {
+        self.base().await?;
+        let mut attempt = 0;
+        let mut authenticated = false;
+        loop {
+            attempt += 1;
+            let answer = self
+                .follow(call, || Outgoing::bytes(call.body.clone()))
+                .await;
+            let last = attempt >= self.transport().patience.attempts;
+            match answer {
+                Ok(answer)
+                    if answer.status == StatusCode::UNAUTHORIZED
+                        && !authenticated
+                        && answer.url.origin() == self.origin()? =>
+                {
+                    authenticated = true;
+                    attempt -= 1;
+                    self.reauthenticate(answer, call.scopes).await?;
+                }
+                Ok(answer) if !last && is_transient(answer.status) => {
+                    let wanted = retry_after(&answer.headers);
+                    if wanted.is_some_and(|wait| wait > self.transport().patience.retry_after) {
+                        return Ok(answer);
+                    }
+                    answer.body.drain().await;
+                    self.pause(attempt, wanted).await;
+                }
+                Err(error) if !last && error.is_transient() => self.pause(attempt, None).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Sends a request with a part of `source` as its body, once.
+    pub(crate) async fn send_source(
+        &self,
+        call: &Call<'_>,
+        source: &Source,
+        (offset, count): (u64, u64),
+        on_bytes: Option<&OnBytes>,
+    ) -> Result<Response> {
+        self.base().await?;
+        self.follow(call, || {
+            source.open(offset, count).with_progress(on_bytes.cloned())
+        })
+        .await
+    }
+
+    /// Forgets the tokens that were refused with `answer` and learns what is wanted instead.
+    pub(crate) async fn reauthenticate(&self, answer: Response, scopes: &[Scope]) -> Result<()> {
+        self.auth.forget(scopes).await;
+        self.auth.learn(self, &answer.headers).await?;
+        answer.body.drain().await;
+        Ok(())
+    }
+
+    /// Waits before another attempt: longer each time, not for all clients alike, and as long as the registry wants.
+    pub(crate) async fn pause(&self, attempt: u32, wanted: Option<Duration>) {
+        let step = self.transport().patience.backoff * 2_u32.saturating_pow(attempt.min(8) - 1);
+        let random = std::hash::RandomState::new().build_hasher().finish();
+        let share = u32::try_from(random % 512).unwrap_or(0);
+        let wait = step / 2 + step * share / 512;
+        tokio::time::sleep(wait.max(wanted.unwrap_or_default())).await;
+    }
+
+    /// Sends a request and follows redirects. Credentials stay with the registry.
+    async fn follow(&self, call: &Call<'_>, payload: impl Fn() -> Outgoing) -> Result<Response> {
+        let own = &self.base().await?.place;
+        let mut url = call.url.clone();
+        let mut led_by_public = None;
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers = call.headers.clone();
+            for (name, value) in &plain_headers() {
+                headers.entry(name).or_insert(value.clone());
+            }
+            let at_home = *url.origin() == own.origin && led_by_public.is_none();
+            let place = if at_home {
+                let authorization = self.auth.header(self, call.repository, call.scopes).await?;
+                if let Some(authorization) = authorization {
+                    headers.insert(header::AUTHORIZATION, authorization);
+                }
+                own.clone()
+            } else {
+                self.elsewhere(own, url.origin(), led_by_public.unwrap_or(false))?
+            };
+            let answer = self
+                .shared
+                .transport
+                .send(&place, &url, &call.method, &headers, payload())
+                .await?;
+            let Some(target) = redirection(&call.method, &answer) else {
+                return Ok(answer);
+            };
+            let next = answer.url.join(&target).map_err(Error::Address)?;
+            if url.origin().is_secure() && !next.origin().is_secure() {
+                return Err(Error::Redirect {
+                    host: url.origin().authority(),
+                    why: "it leads from TLS to a place without",
+                });
+            }
+            if *next.origin() != own.origin || led_by_public.is_some() {
+                led_by_public = Some(led_by_public.unwrap_or(answer.public));
+            }
+            answer.body.drain().await;
+            url = next;
+        }
+        Err(Error::Redirect {
+            host: url.origin().authority(),
+            why: "there are too many",
+        })
+    }
+
+    /// The place of another host to which the registry leads.
+    fn elsewhere(&self, own: &Place, origin: &Origin, public: bool) -> Result<Place> {
+        if matches!(own.way, Way::Command(_)) {
+            return Err(Error::Redirect {
+                host: self.name().to_owned(),
+                why: "what is reached through a program leads nowhere else",
+            });
+        }
+        Ok(Place {
+            origin: origin.clone(),
+            way: Way::Network {
+                tls: self.shared.tls(&origin.authority(), true)?,
+                public_only: public,
+            },
+        })
+    }
+
+    /// Asks the registry's token service; what is in `headers` and `body` goes to its origin alone.
+    pub(crate) async fn ask_realm(
+        &self,
+        what: &str,
+        method: &Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response> {
+        let base = self.base.get();
+        let Base { place, public } =
+            base.ok_or_else(|| Error::answer(what, "the registry has not been asked yet"))?;
+        let place = if *url.origin() == place.origin {
+            place.clone()
+        } else {
+            let same_host = place.origin.host() == url.origin().host();
+            self.elsewhere(place, url.origin(), *public && !same_host)?
+        };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut all = plain_headers();
+            all.extend(headers.clone());
+            let answer = self
+                .shared
+                .transport
+                .send(&place, &url, method, &all, Outgoing::bytes(body.clone()))
+                .await;
+            let last = attempt >= self.transport().patience.attempts;
+            match answer {
+                Ok(answer) if !last && is_transient(answer.status) => {
+                    let wanted = retry_after(&answer.headers);
+                    if wanted.is_some_and(|wait| wait > self.transport().patience.retry_after) {
+                        return Ok(answer);
+                    }
+                    answer.body.drain().await;
+                    self.pause(attempt, wanted).await;
+                }
+                Err(error) if !last && error.is_transient() => self.pause(attempt, None).await,
+                other => return other,
+            }
+        }
+    }
+}
+
+fn plain_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    // What is transferred is content with a digest; nobody may compress it on the way.
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    headers
+}
+
+/// Where an answer leads, if it does.
+fn redirection(method: &Method, answer: &Response) -> Option<String> {
+    let simple = *method == Method::GET || *method == Method::HEAD;
+    let follows = match answer.status {
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => simple,
+        _ => false,
+    };
+    let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
+    follows.then(|| location.to_owned())
+}
+
+pub(crate) fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// How long the other side wants us to wait, where it says so in seconds.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The answer if its status is one of these, else the error that it tells.
+pub(crate) async fn expect(answer: Response, what: &str, good: &[u16]) -> Result<Response> {
+    if good.contains(&answer.status.as_u16()) {
+        return Ok(answer);
+    }
+    Err(failure(answer, what).await)
+}
+
+/// The error that an answer tells.
+pub(crate) async fn failure(mut answer: Response, what: &str) -> Error {
+    // What cannot be read says nothing more than the status does.
+    let body = answer.body.bounded(MAX_ERROR_BODY).await.ok().flatten();
+    Error::Status {
+        what: what.to_owned(),
+        status: answer.status.as_u16(),
+        document: body
+            .and_then(|body| ErrorDocument::read(&body))
+            .unwrap_or_default(),
+        retry_after: retry_after(&answer.headers),
+    }
+}

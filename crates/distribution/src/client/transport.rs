@@ -1,0 +1,373 @@
+//! Requests over shared connections: one HTTP/1.1 exchange at a time on each, kept for the next.
+//!
+//! HTTP/1.1 and not 2: several connections carry several layers faster than one, and a stall of one layer is no stall of
+//! the others.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+
+use super::connect::{self, Place};
+use super::error::{Error, Result};
+use super::payload::Outgoing;
+use super::proxy::{Proxies, Proxy};
+use super::url::Url;
+
+/// How many unused connections to one place are kept.
+const MAX_IDLE: usize = 16;
+
+/// How much of a body that nobody wants is read to keep its connection.
+const MAX_DRAIN: usize = 64 << 10;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A connection, TLS included, of each address.
+    pub connect: Duration,
+    /// The next bytes of a body, either way.
+    pub stall: Duration,
+    /// The answer, once the request is sent. Registries hash and move what was uploaded before they answer.
+    pub answer: Duration,
+    /// The most that is waited because a registry asks for it.
+    pub retry_after: Duration,
+    /// The wait before the second attempt; it doubles each time.
+    pub backoff: Duration,
+    /// How often a request is tried.
+    pub attempts: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
+            answer: Duration::from_secs(300),
+            retry_after: Duration::from_secs(120),
+            backoff: Duration::from_millis(250),
+            attempts: 5,
+        }
+    }
+}
+
+/// The connections of a client.
+pub(crate) struct Transport {
+    pub(crate) patience: Patience,
+    pub(crate) proxies: Proxies,
+    pub(crate) agent: String,
+    idle: Mutex<HashMap<Place, Vec<Line>>>,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+/// One connection.
+struct Line {
+    sender: SendRequest<Outgoing>,
+    proxy: Option<Proxy>,
+    public: bool,
+}
+
+/// An answer whose body is still on its way.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) url: Url,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// Whoever answered has a public address.
+    pub(crate) public: bool,
+}
+
+/// The body of an answer. Its connection is kept once it was read to the end.
+pub(crate) struct Body {
+    body: Incoming,
+    /// Read too far, to be given next.
+    ahead: Option<Bytes>,
+    host: String,
+    stall: Duration,
+    home: Option<(Arc<Transport>, Place, Line)>,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Incoming")
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(patience: Patience, proxies: Proxies, agent: String) -> Arc<Self> {
+        Arc::new(Self {
+            patience,
+            proxies,
+            agent,
+            idle: Mutex::default(),
+        })
+    }
+
+    /// Sends one request and reads the head of its answer. `open` makes the body, again if the connection that was kept
+    /// turns out to be closed before anything was sent on it.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        place: &Place,
+        url: &Url,
+        method: &Method,
+        headers: &HeaderMap,
+        payload: Outgoing,
+    ) -> Result<Response> {
+        let mut payload = Some(payload);
+        loop {
+            let (mut line, kept) = match self.take(place).await {
+                Some(line) => (line, true),
+                None => (self.open(place).await?, false),
+            };
+            let body = payload.take().unwrap_or_else(Outgoing::empty);
+            let request = self.request(&line, url, method, headers, body)?;
+            match self.exchange(&mut line, url, request).await {
+                Ok(answer) => {
+                    let (head, body) = answer.into_parts();
+                    return Ok(Response {
+                        url: url.clone(),
+                        status: head.status,
+                        headers: head.headers,
+                        public: line.public,
+                        body: Body {
+                            body,
+                            ahead: None,
+                            host: url.origin().authority(),
+                            stall: self.patience.stall,
+                            home: Some((self.clone(), place.clone(), line)),
+                        },
+                    });
+                }
+                Err((_, Some(unsent))) if kept => payload = Some(unsent),
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// A kept connection that still seems to be open.
+    async fn take(&self, place: &Place) -> Option<Line> {
+        loop {
+            let mut line = {
+                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                idle.get_mut(place)?.pop()?
+            };
+            // The end of the last body and the readiness for the next request are a moment apart.
+            let ready = tokio::time::timeout(self.patience.connect, line.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                return Some(line);
+            }
+        }
+    }
+
+    fn keep(&self, place: Place, line: Line) {
+        if line.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = idle.entry(place).or_default();
+        if lines.len() < MAX_IDLE {
+            lines.push(line);
+        }
+    }
+
+    async fn open(&self, place: &Place) -> Result<Line> {
+        let connected = connect::connect(place, &self.proxies, self.patience.connect).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(connected.stream))
+            .await
+            .map_err(|error| broken(&place.origin.authority(), &error))?;
+        // Ends with the connection; what goes wrong is told to whoever waits for an answer.
+        tokio::spawn(async move { connection.await.ok() });
+        Ok(Line {
+            sender,
+            proxy: connected.proxy,
+            public: connected.public,
+        })
+    }
+
+    fn request(
+        &self,
+        line: &Line,
+        url: &Url,
+        method: &Method,
+        headers: &HeaderMap,
+        payload: Outgoing,
+    ) -> Result<Request<Outgoing>> {
+        let malformed = |_| Error::Address(super::url::UrlError::Malformed);
+        let target = match &line.proxy {
+            Some(_) => format!("{}{}", url.origin(), url.path()),
+            None => url.path().to_owned(),
+        };
+        let uri: Uri = target
+            .parse()
+            .map_err(|_| Error::Address(super::url::UrlError::Malformed))?;
+        let mut headers = headers.clone();
+        headers.insert(
+            header::HOST,
+            HeaderValue::from_str(&url.origin().authority()).map_err(malformed)?,
+        );
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_str(&self.agent).map_err(malformed)?,
+        );
+        if let Some(proxy) = &line.proxy
+            && let Some(authorization) = &proxy.authorization
+        {
+            let mut value = HeaderValue::from_str(authorization.reveal()).map_err(malformed)?;
+            value.set_sensitive(true);
+            headers.insert(header::PROXY_AUTHORIZATION, value);
+        }
+        // hyper leaves the length of an empty body out, which some servers ask for.
+        if payload.size() == 0 && [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let mut request = Request::new(payload);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Waits for the head of the answer as long as the body moves.
+    async fn exchange(
+        &self,
+        line: &mut Line,
+        url: &Url,
+        request: Request<Outgoing>,
+    ) -> std::result::Result<hyper::Response<Incoming>, (Error, Option<Outgoing>)> {
+        let host = url.origin().authority();
+        let handed = request.body().handed();
+        let size = request.body().size();
+        // Whoever gets content may hash and move it before they answer.
+        let after = if *request.method() == Method::GET || *request.method() == Method::HEAD {
+            self.patience.stall
+        } else {
+            self.patience.answer
+        };
+        let mut answer = std::pin::pin!(line.sender.try_send_request(request));
+        let mut seen = 0;
+        loop {
+            let patience = if handed.load(Ordering::Relaxed) < size {
+                self.patience.stall
+            } else {
+                after
+            };
+            match tokio::time::timeout(patience, &mut answer).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(mut error)) => {
+                    let unsent = error.take_message().map(Request::into_body);
+                    return Err((sent_error(&host, error.error()), unsent));
+                }
+                Err(_) => {
+                    let now = handed.load(Ordering::Relaxed);
+                    if now == seen {
+                        let after = patience;
+                        return Err((Error::Stalled { host, after }, None));
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+}
+
+/// What went wrong while a request was sent: its own body, or the connection.
+fn sent_error(host: &str, error: &hyper::Error) -> Error {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    match cause {
+        Some(cause) if error.is_user() => {
+            Error::Source(io::Error::new(cause.kind(), cause.to_string()))
+        }
+        _ => broken(host, error),
+    }
+}
+
+fn broken(host: &str, error: &hyper::Error) -> Error {
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why.push_str(": ");
+        why.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Error::Broken {
+        host: host.to_owned(),
+        why: crate::wire::sanitised(&why, 300),
+    }
+}
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(bytes) = self.ahead.take() {
+            return Ok(Some(bytes));
+        }
+        loop {
+            let frame = match tokio::time::timeout(self.stall, self.body.frame()).await {
+                Err(_) => {
+                    return Err(Error::Stalled {
+                        host: self.host.clone(),
+                        after: self.stall,
+                    });
+                }
+                Ok(frame) => frame,
+            };
+            match frame {
+                None => {
+                    if let Some((transport, place, line)) = self.home.take() {
+                        transport.keep(place, line);
+                    }
+                    return Ok(None);
+                }
+                Some(Err(error)) => {
+                    self.home = None;
+                    return Err(broken(&self.host, &error));
+                }
+                Some(Ok(frame)) => {
+                    // What is not data are trailers, which nothing here uses.
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives bytes that were read too far once more.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = Some(bytes);
+    }
+
+    /// All of it, if it is not more than `limit`.
+    pub(crate) async fn bounded(&mut self, limit: usize) -> Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            if bytes.len() + chunk.len() > limit {
+                return Ok(None);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Reads what nobody wants, if it is little, so that the connection can be used again.
+    pub(crate) async fn drain(mut self) {
+        // A long or broken rest costs the connection and nothing else.
+        self.bounded(MAX_DRAIN).await.ok();
+    }
+}
