@@ -1,0 +1,177 @@
+//! Manifests: read, pushed with their tags, deleted.
+
+use hyper::{Method, StatusCode, header};
+use oci::{Digest, Hasher, Repository, Tag};
+
+use super::document;
+use super::refusal::Refusal;
+use super::registry::{Visit, empty};
+use super::reply::{Draft, Reply, ReplyBody};
+use super::route::{Target, parse_tag};
+use super::storage::{Condition, NewManifest, NewTag, StorageError};
+use crate::wire::{Action, ErrorCode, essence};
+
+impl Visit<'_> {
+    pub(crate) async fn manifest(
+        &mut self,
+        repository: &Repository,
+        target: Target,
+    ) -> Result<Reply, Refusal> {
+        match self.method {
+            Method::GET | Method::HEAD => self.get_manifest(repository, &target).await,
+            Method::PUT => self.put_manifest(repository, target).await,
+            Method::DELETE => self.delete_manifest(repository, &target).await,
+            _ => Err(Refusal::method("GET, HEAD, PUT, DELETE")),
+        }
+    }
+
+    async fn get_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<Reply, Refusal> {
+        self.require(repository, Action::Pull)?;
+        let digest = match target {
+            Target::Digest(digest) => *digest,
+            Target::Tag(tag) => self
+                .storage()
+                .tag(repository, tag)
+                .await?
+                .ok_or_else(|| StorageError::TagUnknown(tag.clone()))?,
+        };
+        let manifest = self
+            .storage()
+            .manifest(repository, &digest)
+            .await?
+            .ok_or(StorageError::ManifestUnknown(digest))?;
+        let named = digest.to_string();
+        let tag = format!("\"{named}\"");
+        let known = self
+            .header(header::IF_NONE_MATCH)
+            .is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
+        let draft = |status| {
+            Draft::new(status)
+                .named("docker-content-digest", &named)
+                .header(header::ETAG, &tag)
+        };
+        if known {
+            return Ok(draft(StatusCode::NOT_MODIFIED).done());
+        }
+        let size = manifest.bytes.len() as u64;
+        let body = ReplyBody::bytes(manifest.bytes);
+        Ok(draft(StatusCode::OK).body(&manifest.media_type, size, body, self.is_head()))
+    }
+
+    async fn put_manifest(
+        &mut self,
+        repository: &Repository,
+        target: Target,
+    ) -> Result<Reply, Refusal> {
+        self.require(repository, Action::Push)?;
+        let tags = self.tags_to_set(&target)?;
+        let bytes = self.read_body(self.limits().manifest).await?;
+        let digest = match &target {
+            Target::Tag(_) => Digest::sha256_of(&bytes),
+            Target::Digest(expected) => {
+                let mut hasher = Hasher::new(expected.algorithm());
+                hasher.update(&bytes);
+                let found = hasher.finish();
+                if found != *expected {
+                    let error = StorageError::Digest {
+                        expected: Box::new(*expected),
+                        found: Box::new(found),
+                    };
+                    return Err(error.into());
+                }
+                found
+            }
+        };
+        let announced = self
+            .header(header::CONTENT_TYPE)
+            .map(essence)
+            .filter(|announced| !announced.is_empty());
+        let document = document::read(&bytes, announced, digest)
+            .map_err(|error| Refusal::new(ErrorCode::ManifestInvalid, error.to_string()))?;
+        let subject = document.referrer.as_ref().map(|referrer| referrer.subject);
+        let manifests = if self.registry.config.sparse_indexes {
+            Vec::new()
+        } else {
+            document.manifests
+        };
+        let new = NewManifest {
+            digest,
+            media_type: document.media_type,
+            bytes,
+            blobs: document.blobs,
+            manifests,
+            referrer: document.referrer,
+            tags: tags
+                .iter()
+                .map(|tag| NewTag {
+                    tag: tag.clone(),
+                    condition: Condition::Always,
+                })
+                .collect(),
+        };
+        self.storage()
+            .put_manifest(repository, new)
+            .await
+            .map_err(|error| match error {
+                StorageError::BlobUnknown(_) | StorageError::ManifestUnknown(_) => {
+                    Refusal::new(ErrorCode::ManifestBlobUnknown, error.to_string())
+                }
+                error => error.into(),
+            })?;
+        let mut draft = Draft::new(StatusCode::CREATED)
+            .header(
+                header::LOCATION,
+                format!("/v2/{repository}/manifests/{digest}"),
+            )
+            .named("docker-content-digest", digest.to_string());
+        if let Some(subject) = subject {
+            draft = draft.named("oci-subject", subject.to_string());
+        }
+        if matches!(target, Target::Digest(_)) {
+            for tag in &tags {
+                draft = draft.named("oci-tag", tag.as_str());
+            }
+        }
+        Ok(draft.done())
+    }
+
+    /// The tags that a push sets: the one of the path, or those of the query.
+    fn tags_to_set(&self, target: &Target) -> Result<Vec<Tag>, Refusal> {
+        if let Target::Tag(tag) = target {
+            return Ok(vec![tag.clone()]);
+        }
+        let mut tags = Vec::new();
+        for text in self.query.all("tag") {
+            let tag = parse_tag(text)?;
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+            if tags.len() > self.limits().tags {
+                return Err(Refusal::new(
+                    ErrorCode::Unsupported,
+                    format!("at most {} tags are set at once", self.limits().tags),
+                )
+                .status(StatusCode::URI_TOO_LONG));
+            }
+        }
+        Ok(tags)
+    }
+
+    async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<Reply, Refusal> {
+        self.require(repository, Action::Delete)?;
+        self.require_deletes()?;
+        match target {
+            Target::Tag(tag) => self.storage().remove_tag(repository, tag, None).await?,
+            Target::Digest(digest) => self.storage().remove_manifest(repository, digest).await?,
+        }
+        Ok(empty(StatusCode::ACCEPTED))
+    }
+}

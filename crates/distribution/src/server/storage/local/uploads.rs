@@ -1,0 +1,331 @@
+//! Uploads: a file that grows, hashed while it does.
+//!
+//! The file's name says whose it is (id, algorithm, repository), so that an upload survives a restart without a record of
+//! its own: what is there is hashed again when somebody goes on with it. It is not synced before it is finished; if a
+//! power cut leaves holes in it, the digest at the end does not fit.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use oci::{Algorithm, Digest, Hasher, Repository};
+use tokio::sync::OwnedMutexGuard;
+
+use super::super::{Incoming, Result, StorageError, UploadId};
+use super::journal::Durability;
+use super::state::{Event, What};
+use super::{Folder, Local, files, join};
+
+/// Bytes that are handed to the disk at once. Twice this is what an upload holds in memory.
+const BATCH: usize = 256 << 10;
+
+/// How long a request waits for another that writes to the same upload.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// An upload that is open.
+#[derive(Debug)]
+pub(super) struct Upload {
+    repository: Repository,
+    path: PathBuf,
+    file: File,
+    algorithm: Algorithm,
+    hasher: Hasher,
+    received: u64,
+    /// Finished, cancelled, or failed: whoever waited for it finds nothing.
+    gone: bool,
+}
+
+impl Upload {
+    fn write(&mut self, batch: &[Bytes]) -> Result<()> {
+        for piece in batch {
+            if let Err(error) = self.file.write_all(piece) {
+                // How much was written is not known; what was there before is.
+                let back = self
+                    .file
+                    .set_len(self.received)
+                    .and_then(|()| self.file.seek(SeekFrom::Start(self.received)));
+                self.gone = back.is_err();
+                return Err(files::failed("write", &self.path)(error));
+            }
+            self.hasher.update(piece);
+            self.received += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Opens what an earlier run of the server left.
+    fn resume(
+        repository: &Repository,
+        path: PathBuf,
+        algorithm: Algorithm,
+    ) -> Result<Option<Self>> {
+        if files::size(&path)?.is_none() {
+            return Ok(None);
+        }
+        let file = files::append(&path)?;
+        let (hasher, received) = hash(&file, &path, algorithm)?;
+        Ok(Some(Self {
+            repository: repository.clone(),
+            path,
+            file,
+            algorithm,
+            hasher,
+            received,
+            gone: false,
+        }))
+    }
+}
+
+/// Reads a file from its beginning to its end.
+fn hash(mut file: &File, path: &std::path::Path, algorithm: Algorithm) -> Result<(Hasher, u64)> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut size = 0;
+    let mut buffer = vec![0; 256 << 10];
+    file.seek(SeekFrom::Start(0))
+        .map_err(files::failed("read", path))?;
+    loop {
+        let read = file
+            .read(&mut buffer)
+            .map_err(files::failed("read", path))?;
+        if read == 0 {
+            return Ok((hasher, size));
+        }
+        hasher.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+impl Folder {
+    fn upload_path(&self, repository: &Repository, id: UploadId, algorithm: Algorithm) -> PathBuf {
+        let owner = Digest::sha256_of(repository.as_str().as_bytes()).hex();
+        let name = format!("{id}.{}.{}", algorithm.name(), &owner[..32]);
+        self.root.join("uploads").join(name)
+    }
+
+    fn start(&self, repository: &Repository, algorithm: Algorithm) -> Result<UploadId> {
+        let id = UploadId::random().map_err(files::failed("name an upload in", &self.root))?;
+        let path = self.upload_path(repository, id, algorithm);
+        let upload = Upload {
+            repository: repository.clone(),
+            file: files::create(&path)?,
+            path,
+            algorithm,
+            hasher: Hasher::new(algorithm),
+            received: 0,
+            gone: false,
+        };
+        self.uploads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, Arc::new(tokio::sync::Mutex::new(upload)));
+        Ok(id)
+    }
+
+    fn open_upload(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+    ) -> Result<Arc<tokio::sync::Mutex<Upload>>> {
+        // Under the lock, so that two requests do not open one upload twice.
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upload) = uploads.get(&id) {
+            return Ok(upload.clone());
+        }
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let path = self.upload_path(repository, id, algorithm);
+            if let Some(upload) = Upload::resume(repository, path, algorithm)? {
+                let upload = Arc::new(tokio::sync::Mutex::new(upload));
+                uploads.insert(id, upload.clone());
+                return Ok(upload);
+            }
+        }
+        Err(StorageError::UploadUnknown)
+    }
+
+    /// Forgets an upload. Its file may have become a blob.
+    pub(super) fn forget(&self, id: UploadId, upload: &mut Upload) -> Result<()> {
+        upload.gone = true;
+        self.uploads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+        files::remove(&upload.path)
+    }
+
+    fn finish(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        upload: &mut Upload,
+        expected: &Digest,
+    ) -> Result<u64> {
+        let hasher = if upload.algorithm == expected.algorithm() {
+            upload.hasher.clone()
+        } else {
+            hash(&upload.file, &upload.path, expected.algorithm())?.0
+        };
+        let found = hasher.finish();
+        if found != *expected {
+            self.forget(id, upload)?;
+            return Err(StorageError::Digest {
+                expected: Box::new(*expected),
+                found: Box::new(found),
+            });
+        }
+        files::sync(&upload.file, &upload.path)?;
+        let size = upload.received;
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        let path = self.content_path(expected);
+        if files::size(&path)? != Some(size) {
+            if let Some(directory) = path.parent() {
+                files::make_directory(&self.root, directory)?;
+            }
+            files::publish(&upload.path, &path)?;
+        }
+        self.note_link(expected);
+        let event = Event {
+            at: self.clock.now(),
+            what: What::Blob {
+                digest: *expected,
+                size,
+            },
+        };
+        self.journal_or_new(repository)?
+            .transact(Durability::Synced, |_| Ok(vec![event]))?;
+        drop(content);
+        self.forget(id, upload)?;
+        Ok(size)
+    }
+}
+
+impl Local {
+    pub(super) async fn start(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<UploadId> {
+        let repository = repository.clone();
+        self.blocking(move |folder| folder.start(&repository, algorithm))
+            .await
+    }
+
+    /// The upload, for this request alone.
+    async fn take(&self, repository: &Repository, id: UploadId) -> Result<OwnedMutexGuard<Upload>> {
+        let known = self
+            .0
+            .uploads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        let upload = match known {
+            Some(upload) => upload,
+            None => {
+                let repository = repository.clone();
+                self.blocking(move |folder| folder.open_upload(&repository, id))
+                    .await?
+            }
+        };
+        // A client that lost its connection comes back before the server has noticed that it went away.
+        let upload = tokio::time::timeout(PATIENCE, upload.lock_owned())
+            .await
+            .map_err(|_| StorageError::Busy)?;
+        if upload.gone || upload.repository != *repository {
+            return Err(StorageError::UploadUnknown);
+        }
+        Ok(upload)
+    }
+
+    pub(super) async fn received(&self, repository: &Repository, id: UploadId) -> Result<u64> {
+        Ok(self.take(repository, id).await?.received)
+    }
+
+    pub(super) async fn receive(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        at: Option<u64>,
+        body: Incoming<'_>,
+        limit: u64,
+    ) -> Result<u64> {
+        let upload = self.take(repository, id).await?;
+        let received = upload.received;
+        if at.is_some_and(|at| at != received) {
+            return Err(StorageError::Offset { received });
+        }
+        let mut room = limit.saturating_sub(received);
+        let mut writer = Writer::Idle(upload);
+        loop {
+            // While one batch is written and hashed the next is received.
+            let (batch, end) = fill(body, &mut room, limit).await;
+            let upload = writer.idle().await?;
+            writer = Writer::write(upload, batch);
+            if let Some(end) = end {
+                let upload = writer.idle().await?;
+                return end.map(|()| upload.received);
+            }
+        }
+    }
+
+    pub(super) async fn finish(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        digest: &Digest,
+    ) -> Result<u64> {
+        let mut upload = self.take(repository, id).await?;
+        let (repository, digest) = (repository.clone(), *digest);
+        self.blocking(move |folder| folder.finish(&repository, id, &mut upload, &digest))
+            .await
+    }
+
+    pub(super) async fn cancel(&self, repository: &Repository, id: UploadId) -> Result<()> {
+        let mut upload = self.take(repository, id).await?;
+        self.blocking(move |folder| folder.forget(id, &mut upload))
+            .await
+    }
+}
+
+/// An upload that one request writes to.
+enum Writer {
+    Idle(OwnedMutexGuard<Upload>),
+    Busy(tokio::task::JoinHandle<Result<OwnedMutexGuard<Upload>>>),
+}
+
+impl Writer {
+    fn write(mut upload: OwnedMutexGuard<Upload>, batch: Vec<Bytes>) -> Self {
+        Self::Busy(tokio::task::spawn_blocking(move || {
+            upload.write(&batch)?;
+            Ok(upload)
+        }))
+    }
+
+    async fn idle(self) -> Result<OwnedMutexGuard<Upload>> {
+        match self {
+            Self::Idle(upload) => Ok(upload),
+            Self::Busy(task) => join(task.await),
+        }
+    }
+}
+
+/// Takes about [`BATCH`] bytes from the body, and tells how it ended if it did.
+async fn fill(body: Incoming<'_>, room: &mut u64, limit: u64) -> (Vec<Bytes>, Option<Result<()>>) {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    while size < BATCH {
+        let piece = match body.frame().await {
+            None => return (batch, Some(Ok(()))),
+            Some(Err(error)) => return (batch, Some(Err(StorageError::Interrupted(error)))),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        };
+        match room.checked_sub(piece.len() as u64) {
+            None => return (batch, Some(Err(StorageError::TooLarge(limit)))),
+            Some(left) => *room = left,
+        }
+        size += piece.len();
+        batch.push(piece);
+    }
+    (batch, None)
+}

@@ -1,0 +1,223 @@
+//! The server over TCP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use distribution::server::storage::Clock;
+use distribution::server::storage::local::Local;
+use distribution::server::{Config, Limits, Registry, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::desk::digest;
+
+/// A server that runs until it is stopped.
+struct Running {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+async fn run(limits: Limits) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Local::open(folder.path(), Clock::system()).unwrap();
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let registry = Arc::new(Registry::new(Arc::new(storage), config));
+    let server = Server::bind(registry, "127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(server.serve(
+        async {
+            stopped.await.ok();
+        },
+        Duration::from_secs(60),
+    ));
+    Running {
+        address,
+        stop,
+        task,
+        _folder: folder,
+    }
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn push(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        let digest = digest(bytes);
+        let head = format!(
+            "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let (head, _) = answer(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+        digest.to_string()
+    }
+}
+
+/// Reads an answer with a `Content-Length`.
+async fn answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("the head of an answer"));
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_sent_between_other_answers() {
+    let server = run(Limits::default()).await;
+    let large: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let blob = server.push(&large).await;
+    let small = server.push(b"small").await;
+    // Several requests at once on one connection: the answers come in order, each whole.
+    let mut stream = server.connect().await;
+    let get = |path: &str, extra: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{extra}\r\n");
+    let requests = [
+        get(&format!("/v2/a/blobs/{blob}"), ""),
+        get("/v2/", ""),
+        get(&format!("/v2/a/blobs/{small}"), ""),
+        get(
+            &format!("/v2/a/blobs/{blob}"),
+            "range: bytes=3000000-3999999\r\n",
+        ),
+        get(&format!("/v2/a/blobs/{small}"), "range: bytes=1-2\r\n"),
+        get("/v2/a/tags/list", ""),
+    ]
+    .concat();
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.1 == large);
+    assert_eq!(answer(&mut stream).await.1, b"{}");
+    assert_eq!(answer(&mut stream).await.1, b"small");
+    assert!(answer(&mut stream).await.1 == large[3_000_000..4_000_000]);
+    assert_eq!(answer(&mut stream).await.1, b"ma");
+    assert_eq!(answer(&mut stream).await.1, br#"{"name":"a","tags":[]}"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_leaves_the_others_alone() {
+    let server = run(Limits::default()).await;
+    let large = vec![7; 8 << 20];
+    let blob = server.push(&large).await;
+    for _ in 0..3 {
+        let mut stream = server.connect().await;
+        let request = format!("GET /v2/a/blobs/{blob} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_u8().await.unwrap();
+        drop(stream);
+    }
+    let mut stream = server.connect().await;
+    let request = format!("GET /v2/a/blobs/{blob} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.1 == large);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_before_a_cut_stays() {
+    let server = run(Limits::default()).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let (head, _) = answer(&mut stream).await;
+    let location = head
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "))
+        .unwrap()
+        .to_owned();
+    let head =
+        format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n0123456789");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    drop(stream);
+    // The server notices in its own time; the next request waits for that.
+    let mut stream = server.connect().await;
+    let mut received = String::new();
+    for _ in 0..1000 {
+        let request = format!("GET {location} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (head, _) = answer(&mut stream).await;
+        if let Some(range) = head.lines().find_map(|line| line.strip_prefix("range: ")) {
+            received = range.to_owned();
+            if received == "0-9" {
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(received, "0-9");
+    let digest = digest(b"0123456789");
+    let request =
+        format!("PUT {location}?digest={digest} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.0.starts_with("HTTP/1.1 201"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_are_cut_off() {
+    let limits = Limits {
+        connections: 2,
+        head: Duration::from_millis(200),
+        stall: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = run(limits).await;
+    // All places are taken by clients that say half a request, or half a body, and no more.
+    let mut one = server.connect().await;
+    one.write_all(b"GET /v2/ HTTP/1.1\r\nho").await.unwrap();
+    let mut two = server.connect().await;
+    two.write_all(b"PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .await
+        .unwrap();
+    let mut three = server.connect().await;
+    three
+        .write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(answer(&mut three).await.1, b"{}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_under_way_is_finished_before_the_end() {
+    let server = run(Limits::default()).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    answer(&mut idle).await;
+    let mut stream = server.connect().await;
+    let bytes = b"0123456789";
+    let head = format!(
+        "POST /v2/a/blobs/uploads/?digest={} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n",
+        digest(bytes)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"));
+    server.stop.send(()).unwrap();
+    // The idle connection ends, the other is served.
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+    stream.write_all(bytes).await.unwrap();
+    let (head, _) = answer(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+    server.task.await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

@@ -1,0 +1,115 @@
+//! What nobody means well with.
+
+use oci::media_type;
+
+use super::desk::{Desk, digest};
+use super::over_each_storage;
+
+over_each_storage! {
+    names_that_lead_elsewhere
+    manifests_that_are_too_much
+    documents_with_two_meanings
+}
+
+async fn names_that_lead_elsewhere(desk: Desk) {
+    let blob = desk.push_blob("a", b"x").await;
+    let long = "a/".repeat(5000) + "a";
+    for name in [
+        "..",
+        "../a",
+        "a/..",
+        "a/../a",
+        "A",
+        "a%2f..%2fa",
+        "%2e%2e",
+        "a//a",
+        "-a",
+        "a_",
+        "_a",
+        "a%00",
+        &long,
+    ] {
+        for path in [
+            format!("/v2/{name}/blobs/{blob}"),
+            format!("/v2/{name}/manifests/latest"),
+            format!("/v2/{name}/tags/list"),
+            format!("/v2/{name}/blobs/uploads/"),
+            format!("/v2/{name}/referrers/{blob}"),
+        ] {
+            for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+                let answer = desk.send(method, &path, &[], "").await;
+                assert!(
+                    matches!(answer.status.as_u16(), 400 | 404),
+                    "{method} {path}: {}",
+                    answer.status
+                );
+            }
+        }
+    }
+    for digest in [
+        "sha256:..",
+        "sha256:%2e%2e",
+        "sha256:../../etc/passwd",
+        "sha256:",
+        "sha256",
+        "x:y",
+    ] {
+        let answer = desk.get(&format!("/v2/a/blobs/{digest}")).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{digest}");
+    }
+}
+
+async fn manifests_that_are_too_much(desk: Desk) {
+    let large = vec![b' '; (4 << 20) + 1];
+    desk.put_manifest("a", "v1", media_type::OCI_MANIFEST, &large)
+        .await
+        .fails(413, "SIZE_INVALID");
+    let deep = "[".repeat(1 << 20);
+    desk.put_manifest("a", "v1", media_type::OCI_MANIFEST, deep.as_bytes())
+        .await
+        .fails(400, "MANIFEST_INVALID");
+    let blob = desk.push_blob("a", b"x").await;
+    let one = format!(r#"{{"mediaType":"a/b","digest":"{blob}","size":1}}"#);
+    let many = format!(r#"{{"layers":[{}]}}"#, vec![one; 10_000].join(","));
+    desk.put_manifest("a", "many", media_type::OCI_MANIFEST, many.as_bytes())
+        .await
+        .is(201);
+    // Up to the limit everything is taken.
+    let mut exact = br#"{"layers":[]}"#.to_vec();
+    exact.resize(4 << 20, b' ');
+    desk.put_manifest("a", "exact", media_type::OCI_MANIFEST, &exact)
+        .await
+        .is(201);
+    assert_eq!(
+        desk.get("/v2/a/manifests/exact").await.is(200).body.len(),
+        4 << 20
+    );
+}
+
+async fn documents_with_two_meanings(desk: Desk) {
+    for text in [
+        r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#,
+        r#"{"schemaVersion":2,"config":null,"manifests":[],"layers":[]}"#,
+        r#"{"schemaVersion":2,"layers":[],"layers":[]}"#,
+        r#"{"schemaVersion":1,"fsLayers":[]}"#,
+        r#"{"schemaVersion":2,"layers":[{"digest":"x"}]}"#,
+        r#"{"schemaVersion":2,"layers":{}}"#,
+        "null",
+        "[]",
+        "1",
+        "\"x\"",
+        "",
+        "{",
+        "\u{feff}{}",
+    ] {
+        desk.put_manifest("a", "v1", media_type::OCI_MANIFEST, text.as_bytes())
+            .await
+            .fails(400, "MANIFEST_INVALID");
+    }
+    let answer = desk.put_manifest("a", "v1", "text html", b"{}").await;
+    assert_ne!(answer.status, 201);
+    desk.get("/v2/a/manifests/v1").await.is(404);
+    desk.get(&format!("/v2/a/manifests/{}", digest(b"{}")))
+        .await
+        .is(404);
+}

@@ -1,0 +1,21 @@
+//! The server: the storage suite, the protocol over each storage, connections.
+
+mod connections;
+mod content;
+mod deletes;
+mod desk;
+mod hostile;
+mod lists;
+mod manifests;
+mod storage;
+mod uploads;
+
+/// Runs each test over each storage, every time over a new one.
+macro_rules! over_each_storage {
+    ($($name:ident)*) => {
+        mod local {
+            $(#[tokio::test] async fn $name() { super::$name(crate::server::desk::Desk::local()).await; })*
+        }
+    };
+}
+pub(crate) use over_each_storage;
