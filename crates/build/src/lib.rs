@@ -52,7 +52,7 @@ pub use exec::ExecError;
 pub use image::Built;
 pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
 pub use request::{
-    ContextFiles, Events, Limit, NamedContext, Network, Request, SecretSource, Text,
+    ContextFiles, Events, Grants, Limit, NamedContext, Network, Request, SecretSource, Text,
 };
 pub use rootfs::ReadError;
 pub use users::UserError;

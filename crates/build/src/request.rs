@@ -57,6 +57,15 @@ pub struct Limit {
     pub hard: u64,
 }
 
+/// What a step may have only if who builds agreed to it: BuildKit's entitlements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// `network.host`: `RUN --network=host`.
+    pub network_host: bool,
+    /// `security.insecure`: `RUN --security=insecure`.
+    pub insecure: bool,
+}
+
 /// Where a secret is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretSource {
@@ -105,6 +114,10 @@ pub struct Request {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Secrets for `RUN --mount=type=secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// The sockets of agents for `RUN --mount=type=ssh`, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// What steps may have that could harm this machine.
+    pub grants: Grants,
     /// The network of RUN where it does not say.
     pub network: Network,
     /// Lines for `/etc/hosts`: name and address.

@@ -1,6 +1,6 @@
 //! Does the steps of a graph, or finds what earlier builds made of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use layer::Time;
 use oci::DiffId;
@@ -56,6 +56,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) sources: BTreeMap<Origin, Source>,
     /// Records that were used, to be kept longer.
     used: Vec<String>,
+    /// Caches that have begun anew in this build.
+    pub(crate) emptied: BTreeSet<String>,
 }
 
 impl<'a> Solver<'a> {
@@ -79,6 +81,7 @@ impl<'a> Solver<'a> {
             made: Vec::new(),
             sources: BTreeMap::new(),
             used: Vec::new(),
+            emptied: BTreeSet::new(),
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "the time that images and their history get, in seconds",
     ),
     (
+        "SSH_AUTH_SOCK",
+        "the agent that `build --ssh default` forwards",
+    ),
+    (
         "XDG_DATA_HOME",
         "where an ordinary user's store is: `$XDG_DATA_HOME/barque`",
     ),
@@ -46,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) progress: Option<String>,
     /// `SOURCE_DATE_EPOCH` as it was found.
     pub(crate) source_date_epoch: Option<String>,
+    /// The socket of the user's ssh agent.
+    pub(crate) ssh_auth_sock: Option<PathBuf>,
     /// Colours may be used.
     pub(crate) colour: bool,
 }
@@ -70,6 +76,7 @@ impl Settings {
             layers: text("BARQUE_LAYERS"),
             progress: text("BARQUE_PROGRESS").or_else(|| text("BUILDKIT_PROGRESS")),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
+            ssh_auth_sock: path("SSH_AUTH_SOCK"),
             colour: text("NO_COLOR").is_none() && crate::render::stderr_is_terminal(),
         })
     }

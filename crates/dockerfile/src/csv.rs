@@ -3,7 +3,11 @@
 use crate::InvalidValue;
 
 /// Splits a line. A field that begins with `"` ends at the matching one, `""` inside it is one.
-pub(crate) fn fields(line: &str) -> Result<Vec<String>, InvalidValue> {
+///
+/// # Errors
+///
+/// A quote that does not surround a whole field.
+pub fn fields(line: &str) -> Result<Vec<String>, InvalidValue> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

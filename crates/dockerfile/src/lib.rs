@@ -9,7 +9,7 @@
 
 mod ast;
 pub mod chmod;
-mod csv;
+pub mod csv;
 mod diagnostic;
 pub mod duration;
 mod excerpt;

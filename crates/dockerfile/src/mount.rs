@@ -127,6 +127,25 @@ impl Mount {
         }
     }
 
+    /// The environment variable that a secret is put into, if it is.
+    pub fn secret_variable(&self) -> Option<&str> {
+        let name = self.env.as_deref()?;
+        if self.mount_type != MountType::Secret {
+            return None;
+        }
+        Some(if name.is_empty() {
+            self.secret_id()
+        } else {
+            name
+        })
+    }
+
+    /// The name of the agent: its `id`, or `default`.
+    pub fn ssh_id(&self) -> &str {
+        let given = self.id.as_deref().filter(|id| !id.is_empty());
+        given.unwrap_or("default")
+    }
+
     /// The name of the secret: `id`, `source`, or the last part of the target.
     pub fn secret_id(&self) -> &str {
         let given = self.id.as_deref().filter(|id| !id.is_empty());

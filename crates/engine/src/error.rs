@@ -109,6 +109,16 @@ pub enum Error {
     /// `--host-ca` on a host without certificate authorities.
     #[error("cannot find the certificate authorities of this host")]
     NoCaBundle,
+    /// Something that a build was to be given cannot be.
+    #[error("`{flag} {text}`: {why}")]
+    Grant {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        text: String,
+        /// Why.
+        why: String,
+    },
     /// A network that barque does not have.
     #[error("`{0}` is not a network for RUN")]
     Network(String),
@@ -354,7 +364,17 @@ fn build_hints(error: &build::Error) -> Vec<String> {
         build::Error::Step(failure) if owner_is_not_mapped(&failure.source) => {
             vec![MORE_IDS.to_owned()]
         }
-        build::Error::Step(_) => Vec::new(),
+        build::Error::Step(failure) => match &failure.source {
+            build::StepError::Exec(build::ExecError::NoSecret(id)) => {
+                vec![format!("`--secret id={id},src=FILE` gives it")]
+            }
+            build::StepError::Exec(build::ExecError::NoAgent(id)) => {
+                vec![format!(
+                    "`--ssh {id}` gives it the agent of `SSH_AUTH_SOCK`"
+                )]
+            }
+            _ => Vec::new(),
+        },
         build::Error::Store(error) => store_hints(error),
     }
 }

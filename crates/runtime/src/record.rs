@@ -230,7 +230,10 @@ pub(crate) fn since(dir: &Path) -> Result<Option<i64>> {
 fn uppers(spec: &Spec) -> impl Iterator<Item = &Upper> {
     let mounted = spec.mounts.iter().filter_map(|mount| match &mount.source {
         MountSource::Layers { plan, .. } => plan.upper.as_ref(),
-        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::File { .. } => None,
+        MountSource::Bind { .. }
+        | MountSource::Within { .. }
+        | MountSource::Tmpfs { .. }
+        | MountSource::File { .. } => None,
     });
     spec.root.upper.iter().chain(mounted)
 }

@@ -55,6 +55,8 @@ pub(crate) struct First {
     pub(crate) host_sys: Option<OwnedFd>,
     /// Show the container its control groups: where the host has version 2 alone.
     pub(crate) show_groups: bool,
+    /// It may make groups of its own there.
+    pub(crate) writable_groups: bool,
     /// Bring up the loopback device.
     pub(crate) own_network: bool,
 }
@@ -70,6 +72,7 @@ impl First {
             devices,
             host_sys,
             show_groups,
+            writable_groups: spec.privileged,
             own_network: spec.network == Network::None,
         }
     }
@@ -183,7 +186,7 @@ impl Final {
             furnish_sys(host).map_err(failed("set up `/sys`"))?;
         } else if first.show_groups {
             // What it would show is of no use to most programs, so a host that does not allow it is no reason to fail.
-            show_groups().ok();
+            show_groups(first.writable_groups).ok();
         }
         if first.own_network {
             sys::network::loopback_up().map_err(failed("bring up the loopback device"))?;
@@ -331,10 +334,10 @@ fn furnish_sys(host: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// `/sys/fs/cgroup`, read-only, with the container's own group as its root.
-fn show_groups() -> sys::fs::Result<()> {
+/// `/sys/fs/cgroup`, with the container's own group as its root; writable for a privileged one alone.
+fn show_groups(writable: bool) -> sys::fs::Result<()> {
     let attributes = Attributes {
-        readonly: true,
+        readonly: !writable,
         nosuid: true,
         nodev: true,
         noexec: true,

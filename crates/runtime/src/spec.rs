@@ -182,6 +182,13 @@ pub enum MountSource {
         /// With the mounts below.
         recursive: bool,
     },
+    /// A file or directory below a folder of the host, looked for inside it: a link in there leads nowhere else.
+    Within {
+        /// Absolute path of the folder on the host.
+        folder: PathBuf,
+        /// What of it.
+        path: PathBuf,
+    },
     /// A new memory file system.
     Tmpfs {
         /// Size in bytes; `None` leaves it to the kernel (half of the memory).

@@ -156,7 +156,7 @@ fn mount_points(spec: &Spec, base: &Root) -> Result<()> {
             MountSource::Bind { path, .. } => sys::fs::metadata(path)?.is_dir(),
             MountSource::Tmpfs { .. } => true,
             MountSource::File { .. } => false,
-            MountSource::Layers { .. } => continue,
+            MountSource::Layers { .. } | MountSource::Within { .. } => continue,
         };
         // What does not fit here may well fit on the image; if not, that will be said there.
         Stubs::default()
@@ -260,15 +260,16 @@ impl Placing<'_> {
         match &mount.source {
             MountSource::Bind { path, recursive } => {
                 let bound = mount::bind(path, *recursive)?;
-                bound.make_private(true)?;
-                bound.restrict(
-                    Attributes {
-                        nodev: !self.spec.privileged,
-                        ..Attributes::default()
-                    },
-                    true,
-                )?;
+                self.confine(&bound)?;
                 Ok((bound, sys::fs::metadata(path)?.is_dir()))
+            }
+            MountSource::Within { folder, path } => {
+                let inside = Root::open(folder)?;
+                let handle = inside.handle_following(path)?;
+                let directory = inside.metadata(path)?.kind == Kind::Dir;
+                let bound = mount::bind_fd(handle, path, false)?;
+                self.confine(&bound)?;
+                Ok((bound, directory))
             }
             MountSource::Tmpfs { size, mode, exec } => {
                 let mode = format!("{mode:o}");
@@ -301,6 +302,16 @@ impl Placing<'_> {
             }
             MountSource::Layers { plan, path } => self.layers(plan, path),
         }
+    }
+
+    /// What is the host's gets nothing from mounts made here, and devices on it cannot be opened.
+    fn confine(&self, bound: &Detached) -> Result<()> {
+        bound.make_private(true)?;
+        let attributes = Attributes {
+            nodev: !self.spec.privileged,
+            ..Attributes::default()
+        };
+        bound.restrict(attributes, true)
     }
 
     /// Another root filesystem is mounted beside, and the asked part of it, resolved inside it, is bound.

@@ -82,6 +82,7 @@ impl Stubs {
         let mut real = PathBuf::new();
         let mut rest: VecDeque<OsString> = names(target).collect();
         let mut links = 0;
+        let mut again = false;
         while let Some(name) = rest.pop_front() {
             if name == ".." {
                 real.pop();
@@ -106,10 +107,18 @@ impl Stubs {
                     }
                 }
                 Some(_) => real = path,
-                None => {
-                    self.make(root, upper, &path, directory || !last)?;
-                    real = path;
-                }
+                None => match self.make(root, upper, &path, directory || !last) {
+                    // Somebody else mounts on the same shared directory at the same time: look again, what it is now.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !again => {
+                        again = true;
+                        rest.push_front(name);
+                    }
+                    made => {
+                        made?;
+                        again = false;
+                        real = path;
+                    }
+                },
             }
         }
         Ok(())

@@ -135,6 +135,8 @@ pub(crate) struct RunStep {
     pub(crate) cwd: String,
     pub(crate) user: String,
     pub(crate) network: crate::request::Network,
+    /// With all privileges: `--security=insecure`.
+    pub(crate) insecure: bool,
     pub(crate) mounts: Vec<RunMount>,
     /// Not the default of the sandbox.
     pub(crate) hostname: Option<String>,

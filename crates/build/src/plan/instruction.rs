@@ -1,25 +1,20 @@
 //! What each instruction does to the stage that it stands in.
 
-use dockerfile::mount::MountType;
 use dockerfile::owner::Owner;
 use dockerfile::{
-    CommandLine, Diagnostic, Healthcheck, Instruction, InstructionKind, Network, Run, Script,
-    Security, Span, history, path, ports, signal,
+    CommandLine, Diagnostic, Healthcheck, Instruction, InstructionKind, Span, history, path, ports,
+    signal,
 };
 use oci::{Empty, HistoryEntry};
 
-use super::graph::{PlannedHistory, RunMount, RunStep, Step, StepId, Work, WorkdirStep};
+use super::graph::{PlannedHistory, Step, StepId, Work, WorkdirStep};
 use super::{Planner, Result, State, at};
-use crate::request;
 
 /// The shell of shell-form instructions where no SHELL says otherwise.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// The build argument that names the sandbox's host.
-const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
-
 impl State {
-    fn shell(&self) -> Vec<String> {
+    pub(super) fn shell(&self) -> Vec<String> {
         if self.config.config.shell.is_empty() {
             return SHELL.map(str::to_owned).to_vec();
         }
@@ -144,110 +139,6 @@ impl Planner<'_> {
         state.remember(text, Some(step));
         Ok(())
     }
-
-    fn run(&mut self, here: Here<'_>, run: &Run, state: &mut State) -> Result<()> {
-        let Here { stage, span, .. } = here;
-        let shell = state.shell();
-        let script = run.script();
-        let argv = history::argv(&script, &shell);
-        let network = match run.flags.network {
-            None | Some(Network::Default) => self.request.network,
-            Some(Network::None) => request::Network::None,
-            Some(Network::Host) => request::Network::Host,
-        };
-        if run.flags.security == Some(Security::Insecure) {
-            let error = Diagnostic::error(
-                "entitlement",
-                span,
-                "`RUN --security=insecure` is not allowed",
-            );
-            return Err(error
-                .with_hint("this version of barque cannot grant it")
-                .into());
-        }
-        if let Some(device) = run.flags.devices.iter().find(|device| device.required) {
-            return Err(at(
-                span,
-                format!(
-                    "`RUN --device={}`: devices cannot be given to a build",
-                    device.name
-                ),
-            ));
-        }
-        let mut mounts = Vec::with_capacity(run.flags.mounts.len());
-        for flag in &run.flags.mounts {
-            let scope = &mut state.scope;
-            let mount = flag
-                .resolve(&mut |word| scope.expand(word).map(|word| word.text))
-                .map_err(invalid(flag.span))?;
-            mounts.push(self.mount(stage, flag.span, mount, state)?);
-        }
-        let hostname = state.scope.get(HOSTNAME_ARG).map(str::to_owned);
-        let work = RunStep {
-            argv: argv.clone(),
-            script: match script {
-                Script::File { name, content } => Some((name, content)),
-                Script::Command(_) => None,
-            },
-            env: state.scope.environment(),
-            proxies: self.settings.proxy_environment(),
-            cwd: state.workdir().to_owned(),
-            user: state.config.config.user.clone(),
-            network,
-            mounts,
-            hostname: hostname.or_else(|| self.settings.build_args.get(HOSTNAME_ARG).cloned()),
-        };
-        let text = history::run(&state.scope.history_args(), &argv);
-        let step = self.step(here, &shown_run(run), state, Work::Run(Box::new(work)));
-        state.remember(text, Some(step));
-        Ok(())
-    }
-
-    fn mount(
-        &mut self,
-        stage: usize,
-        span: Span,
-        mount: dockerfile::mount::Mount,
-        state: &State,
-    ) -> Result<RunMount> {
-        let origin = match (mount.mount_type, &mount.from) {
-            (MountType::Bind, None) => Some(self.context(span)),
-            (MountType::Bind | MountType::Cache, Some(from)) => {
-                Some(self.origin(stage, from, &state.platform, span)?)
-            }
-            (MountType::Ssh, _) if mount.required => {
-                return Err(at(span, "no ssh agent was given to the build"));
-            }
-            _ => None,
-        };
-        let target = match mount.mount_type {
-            MountType::Secret | MountType::Ssh => path::join(state.workdir(), &mount.target),
-            _ => mount.target_in(state.workdir()).map_err(invalid(span))?,
-        };
-        Ok(RunMount {
-            mount,
-            target,
-            origin,
-        })
-    }
-}
-
-fn shown_run(run: &Run) -> String {
-    let mut shown = "RUN".to_owned();
-    for mount in &run.flags.mounts {
-        shown.push_str(&format!(" --mount={}", mount.text));
-    }
-    match run.flags.network {
-        None => {}
-        Some(Network::Default) => shown.push_str(" --network=default"),
-        Some(Network::None) => shown.push_str(" --network=none"),
-        Some(Network::Host) => shown.push_str(" --network=host"),
-    }
-    let command = match &run.command {
-        CommandLine::Shell(line) => line.clone(),
-        CommandLine::Exec(argv) => argv.join(" "),
-    };
-    format!("{shown} {command}")
 }
 
 /// Applies an instruction that changes the config and nothing else.

@@ -7,6 +7,7 @@
 mod copying;
 pub(crate) mod graph;
 mod instruction;
+mod run;
 #[cfg(test)]
 mod tests;
 

@@ -11,5 +11,7 @@ mod support;
 mod cache;
 mod config;
 mod copying;
+mod grants;
+mod mounts;
 mod running;
 mod stages;

@@ -12,4 +12,5 @@ mod environment;
 mod images;
 mod rootless;
 mod run;
+mod ssh;
 mod ways;

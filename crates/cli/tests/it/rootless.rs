@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 
 /// True where the test means something: an ordinary user, with subordinate ids.
-fn ordinary_user_or_skip(test: &str) -> bool {
+pub(crate) fn ordinary_user_or_skip(test: &str) -> bool {
     let root = std::process::Command::new("id")
         .arg("-u")
         .output()

@@ -120,17 +120,8 @@ mod tests {
             context: context.to_owned(),
             dockerfile,
             tags: vec!["a".to_owned(), "a:latest".to_owned()],
-            target: None,
-            platform: None,
-            build_args: Vec::new(),
-            labels: Vec::new(),
-            no_cache: false,
-            no_cache_stages: Vec::new(),
             network: "default".to_owned(),
-            add_hosts: Vec::new(),
-            ulimits: Vec::new(),
-            shm_size: None,
-            host_ca: false,
+            ..BuildRequest::default()
         }
     }
 

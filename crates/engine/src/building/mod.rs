@@ -1,6 +1,7 @@
 //! `build`: finds the Dockerfile and what surrounds it, and hands it to the builder.
 
 mod context;
+mod grants;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 pub use build::Event;
 use build::{Limit, Network, Request};
 pub use context::Dockerfile;
+pub use grants::{Agent, AgentSource, Here, Secret};
 use oci::{Digest, ImageId, Platform, Reference};
 use sys::root::Root;
 
@@ -45,6 +47,12 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// The same for some stages.
     pub no_cache_stages: Vec<String>,
+    /// Secrets for RUN.
+    pub secrets: Vec<Secret>,
+    /// Agents for RUN.
+    pub agents: Vec<Agent>,
+    /// What RUN may ask for: `network.host`, `security.insecure`.
+    pub allow: Vec<String>,
     /// Network of RUN: `default`, `host` or `none`.
     pub network: String,
     /// Lines for `/etc/hosts`: `NAME:ADDRESS`.
@@ -89,7 +97,10 @@ impl Engine {
         events: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Built, Error> {
         let began = Instant::now();
-        let asked = read_request(request)?;
+        let mut asked = read_request(request)?;
+        // They listen until the build is done.
+        let agents = grants::Agents::open(&request.agents, self.store())?;
+        asked.ssh = agents.sockets.clone();
         let bases = build::Local(self.store());
         let built = build::build(&asked, self.store(), &bases, &build::Offline, events).map_err(
             |source| Error::Build {
@@ -151,6 +162,12 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
             .transpose()?,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
+        secrets: request
+            .secrets
+            .iter()
+            .map(|secret| (secret.id.clone(), secret.source.clone()))
+            .collect(),
+        grants: grants::allowed(&request.allow, request.network == "host")?,
         network,
         add_hosts: request
             .add_hosts

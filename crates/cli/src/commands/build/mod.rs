@@ -1,6 +1,7 @@
 //! `barque build`: one file a group of flags.
 
 mod files;
+mod grants;
 mod sandbox;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::Args;
 use engine::building::{BuildRequest, Dockerfile};
 
 use self::files::Files;
+use self::grants::Grants;
 use self::sandbox::Sandbox;
 use super::{Context, DONE, Outcome};
 use crate::args::Progress;
@@ -47,6 +49,8 @@ pub(crate) struct Build {
     no_cache_filter: Vec<String>,
     #[command(flatten)]
     sandbox: Sandbox,
+    #[command(flatten)]
+    grants: Grants,
     #[command(flatten)]
     files: Files,
     /// Print the image's id only
@@ -105,6 +109,7 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
         ..BuildRequest::default()
     };
     args.sandbox.apply(&mut request)?;
+    args.grants.apply(&context.settings, &mut request)?;
     Ok((request, args.files))
 }
 

@@ -1,20 +1,23 @@
 //! RUN: a process in a sandbox over the layers so far; what is in the overlay's upper directory afterwards is the layer.
 
+mod agent;
+mod bind;
+mod environment;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
 use dockerfile::mount::{MountType, Sharing};
 use layer::CaptureOptions;
 use oci::DiffId;
-use runtime::{Exit, Mount, MountSource, Rlimit, RootPlan, Spec, Upper};
-use store::Cache;
+use runtime::{Exit, Mount, MountSource, Rlimit, Spec, Upper};
 
-use crate::caches;
 use crate::copy::CopyError;
 use crate::error::StepError;
 use crate::events::Stream;
 use crate::keys::{Key, hex};
 use crate::plan::graph::{CopyStep, Origin, RunMount, RunStep, Step};
-use crate::request::{Network, SecretSource};
+use crate::request::Network;
 use crate::rootfs::Rootfs;
 use crate::solve::{Outcome, Solver};
 use crate::tell::Telling;
@@ -26,28 +29,8 @@ const HOSTNAME: &str = "buildkitsandbox";
 /// Where the host's CA bundle is mounted.
 const HOST_CA: &str = "/run/barque/host-ca.crt";
 
-/// The variables by which programs are told of a CA bundle.
-const CA_VARIABLES: [&str; 7] = [
-    "SSL_CERT_FILE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "CARGO_HTTP_CAINFO",
-    "GIT_SSL_CAINFO",
-    "CURL_CA_BUNDLE",
-];
-
-/// The build argument that keeps the caches of builds apart.
-const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
-
 /// How much of the last output an error carries.
 const TAIL: usize = 16 << 10;
-
-/// The largest secret, as with BuildKit.
-const MAX_SECRET: u64 = 500 << 10;
-
-/// Where secrets appear that have no target.
-const SECRETS: &str = "/run/secrets";
 
 /// Why a RUN failed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +64,17 @@ pub enum ExecError {
     /// A secret that is too large.
     #[error("the secret `{0}` is larger than 500 KiB")]
     LargeSecret(String),
+    /// An agent that the step cannot do without was not given.
+    #[error("the ssh agent `{0}` is required, and none was given")]
+    NoAgent(String),
+    /// An agent that was given cannot be reached.
+    #[error("cannot forward the ssh agent `{id}`")]
+    Agent {
+        /// Which.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 fn ended(exit: Exit) -> String {
@@ -88,14 +82,6 @@ fn ended(exit: Exit) -> String {
         Exit::Code(code) => format!("exit code: {code}"),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
     }
-}
-
-/// The mounts of a RUN with what their content is.
-struct Bound {
-    mounts: Vec<Mount>,
-    env: Vec<(String, String)>,
-    /// Caches are not to be pruned while they are used.
-    caches: Vec<Cache>,
 }
 
 impl Solver<'_> {
@@ -120,6 +106,9 @@ impl Solver<'_> {
         key.define("directory", &run.cwd);
         key.define("user", &run.user);
         key.define("network", format!("{:?}", run.network));
+        if run.insecure {
+            key.define("security", "insecure");
+        }
         key.define("hostname", run.hostname.clone().unwrap_or_default());
         for mount in &run.mounts {
             if let Some(text) = mount_text(mount) {
@@ -142,7 +131,7 @@ impl Solver<'_> {
             return Ok(found);
         }
         telling.told();
-        let layer = self.execute(run, base, &bound_layers, telling)?;
+        let layer = self.execute((step, run), base, &bound_layers, telling)?;
         let created = self.created();
         self.remember(key, layer, &created)?;
         Ok(Outcome {
@@ -173,7 +162,7 @@ impl Solver<'_> {
             ),
             sources: vec![mount.mount.source.clone()],
             inline: Vec::new(),
-            destination: mounted_path(&mount.mount.source),
+            destination: bind::mounted_path(&mount.mount.source),
             into_directory: false,
             owner: None,
             mode: None,
@@ -188,11 +177,12 @@ impl Solver<'_> {
 
     fn execute(
         &mut self,
-        run: &RunStep,
+        (step, run): (&Step, &RunStep),
         base: &[DiffId],
         bound_layers: &[Vec<DiffId>],
         telling: &mut Telling<'_>,
     ) -> Result<DiffId, StepError> {
+        let bound = self.bind(run, bound_layers, step.no_cache, telling)?;
         let root = self.rootfs(base)?;
         let account = users::account(&root, &run.user).map_err(ExecError::from)?;
         let (dir, upper) = self.upper(&root)?;
@@ -202,14 +192,16 @@ impl Solver<'_> {
         spec.hostname = run.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
         spec.cwd = PathBuf::from(&run.cwd);
         spec.user = account.user.clone();
-        let bound = self.bind(run, bound_layers)?;
-        spec.env = environment(
+        spec.env = environment::of(
             run,
-            &bound.env,
+            &bound,
             self.request.host_ca.is_some(),
             &account.home,
             &spec.hostname,
         );
+        if run.insecure {
+            spec.make_privileged();
+        }
         spec.network = match run.network {
             Network::Host => runtime::Network::Host,
             Network::None => runtime::Network::None,
@@ -228,7 +220,7 @@ impl Solver<'_> {
         let host_network = run.network == Network::Host;
         spec.mounts = runtime::etc::mounts(&spec.hostname, &self.request.add_hosts, host_network)
             .map_err(ExecError::from)?;
-        spec.mounts.extend(bound.mounts);
+        spec.mounts.extend(bound.mounts.iter().cloned());
         spec.mounts.extend(script_mount(run));
         if let Some(path) = &self.request.host_ca {
             let path = sys::fs::canonicalize(path).map_err(ExecError::from)?;
@@ -243,7 +235,7 @@ impl Solver<'_> {
             });
         }
         let exit = watch(&spec, telling)?;
-        drop(bound.caches);
+        drop(bound);
         if exit != Exit::Code(0) {
             let command = run.argv.join(" ");
             return Err(ExecError::Exit { command, exit }.into());
@@ -282,149 +274,6 @@ impl Solver<'_> {
         sys::fs::set_mode(&upper.dir, mode).map_err(ExecError::from)?;
         Ok((dir, upper))
     }
-
-    /// Makes mounts of what the Dockerfile asks for.
-    fn bind(&self, run: &RunStep, layers: &[Vec<DiffId>]) -> Result<Bound, StepError> {
-        let mut bound = Bound {
-            mounts: Vec::new(),
-            env: Vec::new(),
-            caches: Vec::new(),
-        };
-        for (mount, layers) in run.mounts.iter().zip(layers) {
-            let source = match mount.mount.mount_type {
-                MountType::Bind => {
-                    let upper = match mount.mount.read_only {
-                        true => None,
-                        false => Some(self.upper(&self.rootfs(layers)?)?.1),
-                    };
-                    self.layers_source(mount, layers, upper)?
-                }
-                MountType::Cache => self.cache_source(mount, layers, &mut bound)?,
-                MountType::Tmpfs => MountSource::Tmpfs {
-                    size: mount.mount.size,
-                    mode: 0o1777,
-                    exec: true,
-                },
-                MountType::Secret => match self.secret(mount, &mut bound.env)? {
-                    Some(source) => source,
-                    None => continue,
-                },
-                // None was given, or the plan would have said so.
-                MountType::Ssh => continue,
-            };
-            let target = match mount.mount.mount_type {
-                MountType::Secret if mount.mount.target.is_empty() => {
-                    Path::new(SECRETS).join(mount.mount.secret_id())
-                }
-                _ => PathBuf::from(&mount.target),
-            };
-            bound.mounts.push(Mount {
-                target,
-                source,
-                readonly: mount.mount.read_only,
-            });
-        }
-        Ok(bound)
-    }
-
-    fn layers_source(
-        &self,
-        mount: &RunMount,
-        layers: &[DiffId],
-        upper: Option<Upper>,
-    ) -> Result<MountSource, StepError> {
-        let plan: RootPlan = self.lease.root_plan(layers, upper)?;
-        let path = match mount.origin {
-            Some(Origin::Step(_)) => mount.mount.source.clone(),
-            _ => mounted_path(&mount.mount.source),
-        };
-        Ok(MountSource::Layers {
-            plan,
-            path: PathBuf::from(dockerfile::path::join("/", &path)),
-        })
-    }
-
-    fn cache_source(
-        &self,
-        mount: &RunMount,
-        layers: &[DiffId],
-        bound: &mut Bound,
-    ) -> Result<MountSource, StepError> {
-        let namespace = self
-            .request
-            .build_args
-            .get(CACHE_NAMESPACE)
-            .map_or("", String::as_str);
-        let id = format!("{namespace}/{}", mount.mount.cache_id());
-        let begin = caches::Beginning {
-            id: &id,
-            mount: &mount.mount,
-            from: if layers.is_empty() {
-                None
-            } else {
-                Some(self.rootfs(layers)?)
-            },
-        };
-        let (cache, path) = caches::open(self.store, self.lease, &begin)?;
-        bound.caches.push(cache);
-        Ok(MountSource::Bind {
-            path,
-            recursive: false,
-        })
-    }
-
-    /// A secret as a file, in the environment, or both; `None` if it is not a file.
-    fn secret(
-        &self,
-        mount: &RunMount,
-        env: &mut Vec<(String, String)>,
-    ) -> Result<Option<MountSource>, StepError> {
-        let id = mount.mount.secret_id();
-        let content = match self.request.secrets.get(id) {
-            None if mount.mount.required => return Err(ExecError::NoSecret(id.to_owned()).into()),
-            None => return Ok(None),
-            Some(SecretSource::Value(value)) => value.clone(),
-            Some(SecretSource::File(path)) => read_secret(id, path)?,
-        };
-        if let Some(name) = &mount.mount.env {
-            let name = if name.is_empty() { id } else { name };
-            env.push((
-                name.to_owned(),
-                String::from_utf8_lossy(&content).into_owned(),
-            ));
-            if mount.mount.target.is_empty() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(MountSource::File {
-            content,
-            mode: mount.mount.mode.unwrap_or(0o400),
-            uid: mount.mount.uid.unwrap_or(0),
-            gid: mount.mount.gid.unwrap_or(0),
-        }))
-    }
-}
-
-fn read_secret(id: &str, path: &Path) -> Result<Vec<u8>, ExecError> {
-    use std::io::Read as _;
-    use sys::fs::Context as _;
-    let mut content = Vec::new();
-    sys::fs::open(path)?
-        .take(MAX_SECRET + 1)
-        .read_to_end(&mut content)
-        .context("read", path)?;
-    if content.len() as u64 > MAX_SECRET {
-        return Err(ExecError::LargeSecret(id.to_owned()));
-    }
-    Ok(content)
-}
-
-/// Where the files of a context mount are in their layer. A fixed place for the root: it may be a file, too.
-fn mounted_path(source: &str) -> String {
-    match dockerfile::path::join("/", source).as_str() {
-        "/" => "/context".to_owned(),
-        path => format!("/context{path}"),
-    }
 }
 
 /// What of a mount is part of a step's definition: not where a cache is kept or how it is shared, not secrets' values.
@@ -438,40 +287,6 @@ fn mount_text(mount: &RunMount) -> Option<String> {
         MountType::Bind | MountType::Tmpfs | MountType::Secret | MountType::Ssh => {}
     }
     Some(format!("{of:?}"))
-}
-
-/// The environment of the process. What the image and the build define counts more than what is only passed on.
-fn environment(
-    run: &RunStep,
-    secrets: &[(String, String)],
-    host_ca: bool,
-    home: &Path,
-    hostname: &str,
-) -> Vec<String> {
-    let mut env: Vec<(String, String)> = run.env.clone();
-    let mut default = |name: &str, value: &str| {
-        if !env.iter().any(|(known, _)| known == name) {
-            env.push((name.to_owned(), value.to_owned()));
-        }
-    };
-    default("PATH", dockerfile::scope::DEFAULT_PATH);
-    default("HOME", &home.to_string_lossy());
-    default("HOSTNAME", hostname);
-    for (name, value) in &run.proxies {
-        default(name, value);
-    }
-    if host_ca {
-        for name in CA_VARIABLES {
-            default(name, HOST_CA);
-        }
-    }
-    for (name, value) in secrets {
-        env.retain(|(known, _)| known != name);
-        env.push((name.clone(), value.clone()));
-    }
-    env.into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
 }
 
 fn script_mount(run: &RunStep) -> Option<Mount> {

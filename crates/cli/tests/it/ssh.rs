@@ -1,0 +1,237 @@
+//! Agents in RUN: a real `ssh` in the sandbox speaks through a real agent outside to a real `sshd`.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::environment::{Environment, root_or_skip};
+
+/// What the server answers to whoever it lets in.
+const ANSWER: &str = "let in by the agent";
+
+/// The programs of this machine, or `None` with a word if one is missing.
+fn programs_or_skip(test: &str) -> Option<PathBuf> {
+    for name in ["ssh", "ssh-agent", "ssh-add", "ssh-keygen"] {
+        if !Path::new("/usr/bin").join(name).exists() {
+            eprintln!("SKIPPED {test}: no `{name}`; it is in Debian's package openssh-client");
+            return None;
+        }
+    }
+    let server = PathBuf::from("/usr/sbin/sshd");
+    if !server.exists() {
+        eprintln!("SKIPPED {test}: no `sshd`; it is in Debian's package openssh-server");
+        return None;
+    }
+    Some(server)
+}
+
+/// A server that lets in who has the key `known`, on the loopback device. It ends with the test's process.
+struct Server {
+    port: u16,
+}
+
+impl Server {
+    fn start(program: &Path, environment: &Environment, known: &Path) -> Self {
+        let host_key = environment.path("host");
+        key(&host_key, "");
+        // Where it is root, it wants a directory to lock itself up in.
+        std::fs::create_dir_all("/run/sshd").ok();
+        let config = environment.write(
+            "sshd_config",
+            &format!(
+                "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+                 KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\nForceCommand echo {ANSWER}\n",
+                host_key.display(),
+                known.with_extension("pub").display()
+            ),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (program, log) = (program.to_owned(), environment.path("sshd.log"));
+        std::thread::spawn(move || {
+            // One server for each connection, as from inetd: the port is ours before anybody knows it.
+            for stream in listener.incoming() {
+                let stream: OwnedFd = stream.unwrap().into();
+                let mut child = Command::new(&program)
+                    .args(["-i", "-f"])
+                    .arg(&config)
+                    .arg("-E")
+                    .arg(&log)
+                    .stdin(stream.try_clone().unwrap())
+                    .stdout(stream)
+                    .spawn()
+                    .unwrap();
+                std::thread::spawn(move || child.wait());
+            }
+        });
+        Self { port }
+    }
+
+    /// The command that asks it in.
+    fn visit(&self) -> String {
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        format!(
+            "ssh -F none -p {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null {}@127.0.0.1",
+            self.port,
+            String::from_utf8_lossy(&user).trim()
+        )
+    }
+}
+
+fn key(path: &Path, passphrase: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-C", "a key of a test", "-N"])
+        .arg(passphrase)
+        .arg("-f")
+        .arg(path)
+        .stdin(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+}
+
+/// A user's agent.
+struct Agent {
+    socket: PathBuf,
+    number: String,
+    shell: Child,
+}
+
+impl Agent {
+    /// It ends with its shell, and that with us.
+    fn with(environment: &Environment, key: &Path) -> Self {
+        let socket = environment.path("own-agent");
+        let mut shell = Command::new("ssh-agent")
+            .arg("-a")
+            .arg(&socket)
+            .args([
+                "/bin/sh",
+                "-c",
+                "ssh-add -q \"$0\"; echo $SSH_AGENT_PID; exec cat",
+            ])
+            .arg(key)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut number = String::new();
+        let mut output = BufReader::new(shell.stdout.take().unwrap());
+        output.read_line(&mut number).unwrap();
+        Self {
+            socket,
+            number: number.trim().to_owned(),
+            shell,
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // By itself it would notice only after some seconds that its shell has gone.
+        Command::new("kill").arg(&self.number).status().ok();
+        drop(self.shell.stdin.take());
+        self.shell.wait().ok();
+    }
+}
+
+/// Puts `ssh` and `ssh-add` of this machine, with what they load, into the folder of a context.
+fn copy_client(folder: &Path) {
+    for program in ["/usr/bin/ssh", "/usr/bin/ssh-add"] {
+        let listed = Command::new("ldd").arg(program).output().unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let libraries = listed
+            .split_ascii_whitespace()
+            .filter(|word| word.starts_with('/'));
+        for path in libraries.chain([program]) {
+            let target = folder.join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+fn through_the_agent(server: &Path) {
+    let environment = Environment::with_busybox();
+    let (known, other, locked) = (
+        environment.path("keys/known"),
+        environment.path("keys/other"),
+        environment.path("keys/locked"),
+    );
+    key(&known, "");
+    key(&other, "");
+    key(&locked, "passphrase");
+    copy_client(&environment.path("c/root"));
+    let server = Server::start(server, &environment, &known);
+    let agent = Agent::with(&environment, &known);
+    let build = |dockerfile: &str, flags: &[&str]| {
+        environment.write("c/Dockerfile", dockerfile);
+        let arguments = [&["build", "--progress", "plain"], flags, &["c"]].concat();
+        let mut command = environment.command(&arguments);
+        let answer = command.env("SSH_AUTH_SOCK", &agent.socket).output();
+        crate::environment::Answer::from(answer.unwrap())
+    };
+    let begin = "FROM busybox\nCOPY root /\n";
+    let visit = server.visit();
+
+    // The user's own agent, and not without it.
+    let with = format!("{begin}RUN --mount=type=ssh {visit}\n");
+    let answer = build(&with, &["--ssh", "default"]);
+    answer.ok();
+    assert!(answer.stderr.contains(ANSWER), "{}", answer.stderr);
+    let without = build(&format!("{begin}RUN {visit}\n"), &["--ssh", "default"]);
+    assert!(
+        without.fails(1).contains("Permission denied"),
+        "{}",
+        without.stderr
+    );
+
+    // Key files, several ids, as a user of the image; nothing but looking and signing.
+    let two = format!(
+        "{begin}USER user\nRUN --mount=type=ssh,id=first,uid=1000,required --mount=type=ssh,id=second,uid=1000,target=/second \
+         {visit} && export SSH_AUTH_SOCK=/second && ! {visit} && ssh-add -l && ! ssh-add -D && ssh-add -l\n"
+    );
+    let ids = [
+        format!("first={}", known.display()),
+        format!("second={}", other.display()),
+    ];
+    let answer = build(&two, &["--ssh", &ids[0], "--ssh", &ids[1]]);
+    answer.ok();
+    assert!(answer.stderr.contains(ANSWER), "{}", answer.stderr);
+    assert_eq!(
+        answer.stderr.matches("a key of a test (ED25519)").count(),
+        2,
+        "{}",
+        answer.stderr
+    );
+
+    let required = format!("{begin}RUN --mount=type=ssh,id=other,required true\n");
+    let answer = build(&required, &["--ssh", "default"]);
+    assert!(answer.fails(1).contains("`other`"), "{}", answer.stderr);
+    let locked = format!("default={}", locked.display());
+    let answer = build(&with, &["--no-cache", "--ssh", &locked]);
+    assert!(
+        answer.fails(1).contains("no key without a passphrase"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn priv_f181_ssh_in_run_reaches_a_server_through_the_agent() {
+    let test = "priv_f181_ssh_in_run_reaches_a_server_through_the_agent";
+    if let (true, Some(server)) = (root_or_skip(test), programs_or_skip(test)) {
+        through_the_agent(&server);
+    }
+}
+
+#[test]
+fn rootless_f181_ssh_in_run_reaches_a_server_through_the_agent() {
+    let test = "rootless_f181_ssh_in_run_reaches_a_server_through_the_agent";
+    if crate::rootless::ordinary_user_or_skip(test)
+        && let Some(server) = programs_or_skip(test)
+    {
+        through_the_agent(&server);
+    }
+}
