@@ -23,7 +23,7 @@ pub trait BaseImages: Sync {
 pub struct Local<'a>(pub &'a Store);
 
 impl BaseImages for Local<'_> {
-    fn find(&self, reference: &Reference, _: &Platform) -> Result<Option<Image>, BaseError> {
-        Ok(self.0.find_image(&reference.to_string())?)
+    fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BaseError> {
+        Ok(self.0.find_image_for(&reference.to_string(), platform)?)
     }
 }

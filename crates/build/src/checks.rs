@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use dockerfile::lint::{self, BaseImage, Config, Input};
-use dockerfile::scope::Settings;
+use dockerfile::scope::{GlobalScope, Settings};
 use dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use oci::Reference;
 
 use crate::error::Error;
 use crate::ignore;
+use crate::outline;
 use crate::plan;
 use crate::request::Request;
 
@@ -74,7 +75,8 @@ pub(crate) fn findings(
     Ok((found, fatal))
 }
 
-/// Checks a Dockerfile without building anything or looking at any image: all stages, also those that the target does not need.
+/// Checks a Dockerfile without building anything or looking at any image: all stages, or if a target is asked for, those that
+/// it needs.
 ///
 /// # Errors
 ///
@@ -82,10 +84,16 @@ pub(crate) fn findings(
 pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
     let file = dockerfile::parse(&request.dockerfile.text).map_err(Error::Dockerfile)?;
     let settings = plan::settings(&file, request);
+    let globals =
+        GlobalScope::new(&file, &settings).map_err(|error| Error::Dockerfile(vec![error]))?;
+    let needed = match request.target.as_deref() {
+        None | Some("") => (0..file.stages.len()).collect(),
+        Some(_) => outline::needed(&file, &globals, plan::target(&file, request)?),
+    };
     let known = Known {
         settings: &settings,
         images: &BTreeMap::new(),
-        used: &|_| true,
+        used: &|stage| needed.contains(&stage),
         found: &[],
     };
     Ok(findings(&file, request, &known)?.0)

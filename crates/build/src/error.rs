@@ -25,6 +25,9 @@ pub enum Error {
     /// A step failed.
     #[error("{0}")]
     Step(#[source] Box<StepFailure>),
+    /// The image could not be made of the layers.
+    #[error("{0}")]
+    Pack(#[source] Box<crate::pack::PackError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -69,7 +72,7 @@ impl Error {
             Self::Dockerfile(diagnostics) => diagnostics.first().map(|diagnostic| diagnostic.span),
             Self::Base { span, .. } => Some(*span),
             Self::Step(failure) => Some(failure.span),
-            Self::Store(_) => None,
+            Self::Pack(_) | Self::Store(_) => None,
         }
     }
 
@@ -92,6 +95,15 @@ fn list(diagnostics: &[Diagnostic]) -> String {
         .map(|diagnostic| diagnostic.message.as_str())
         .collect();
     messages.join("; ")
+}
+
+impl From<crate::pack::PackError> for Error {
+    fn from(error: crate::pack::PackError) -> Self {
+        match error {
+            crate::pack::PackError::Store(error) => Self::Store(error),
+            error => Self::Pack(Box::new(error)),
+        }
+    }
 }
 
 impl From<crate::plan::PlanError> for Error {

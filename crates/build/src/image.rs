@@ -1,9 +1,10 @@
 //! The image of a build: config, manifest, and what other tools are told about it.
 
-use oci::{Descriptor, DiffId, HistoryEntry, ImageConfig, Manifest, RootFs, media_type};
+use oci::{Descriptor, DiffId, Digest, HistoryEntry, ImageConfig, RootFs, media_type};
 use serde_json::{Value, json};
 use store::{Image, Lease};
 
+use crate::pack::Solved;
 use crate::plan::graph::{Graph, Work};
 use crate::request::Request;
 use crate::solve::Made;
@@ -30,24 +31,26 @@ impl Built {
     /// The content of `--metadata-file`, as `docker buildx build` writes it.
     #[must_use]
     pub fn metadata(&self) -> Value {
-        let descriptor = json!({
-            "mediaType": self.descriptor.media_type,
-            "digest": self.descriptor.digest,
-            "size": self.descriptor.size,
-            "platform": self.descriptor.platform,
-        });
-        let mut metadata = json!({
-            "containerimage.config.digest": self.image.id,
-            "containerimage.descriptor": descriptor,
-            "containerimage.digest": self.descriptor.digest,
-        });
-        if !self.names.is_empty()
-            && let Some(fields) = metadata.as_object_mut()
-        {
-            fields.insert("image.name".to_owned(), self.names.join(",").into());
-        }
-        metadata
+        metadata(&self.descriptor, Some(self.image.id.digest()), &self.names)
     }
+}
+
+/// What `docker buildx build --metadata-file` tells of an image, or of an index, which has no config.
+#[must_use]
+pub fn metadata(descriptor: &Descriptor, config: Option<&Digest>, names: &[String]) -> Value {
+    let mut metadata = json!({
+        "containerimage.descriptor": descriptor,
+        "containerimage.digest": descriptor.digest,
+    });
+    if let Some(fields) = metadata.as_object_mut() {
+        if let Some(config) = config {
+            fields.insert("containerimage.config.digest".to_owned(), json!(config));
+        }
+        if !names.is_empty() {
+            fields.insert("image.name".to_owned(), names.join(",").into());
+        }
+    }
+    metadata
 }
 
 /// The config of the image: what the plan says, with layers and times.
@@ -106,6 +109,18 @@ fn date(history: &mut [HistoryEntry], base: Option<String>) {
     }
 }
 
+/// How many layers come from the image at the bottom.
+fn base_count(graph: &Graph) -> usize {
+    let mut at = graph.result.top;
+    while let Some(step) = at {
+        if let Work::Image(image) = &graph.steps[step].work {
+            return image.layers.len();
+        }
+        at = graph.steps[step].base;
+    }
+    0
+}
+
 /// Descriptors of the layers of the base, which may be compressed and known to a registry in that form.
 fn base_layers(graph: &Graph, lease: &Lease) -> Result<Vec<(DiffId, Descriptor)>, store::Error> {
     let mut at = graph.result.top;
@@ -150,70 +165,18 @@ fn oci_type(kind: &str) -> Option<&'static str> {
     })
 }
 
-fn json_bytes(value: &impl serde::Serialize) -> Vec<u8> {
-    // Our own documents have nothing that JSON cannot say.
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-/// Puts the image of a solved graph into the store.
-pub(crate) fn export(
+/// What a solved graph gives.
+pub(crate) fn solved(
     graph: &Graph,
     made: &[Made],
     request: &Request,
     epoch: Option<i64>,
     lease: &Lease,
-) -> Result<Built, store::Error> {
-    let config = config(graph, made, request, epoch);
-    let known = base_layers(graph, lease)?;
-    let mut layers = Vec::with_capacity(config.rootfs.diff_ids.len());
-    for (number, id) in config.rootfs.diff_ids.iter().enumerate() {
-        let base = known
-            .iter()
-            .find(|(layer, _)| layer == id && number < known.len());
-        layers.push(match base {
-            Some((_, descriptor)) => descriptor.clone(),
-            None => {
-                let layer = lease
-                    .store()
-                    .find_layer(id)?
-                    .ok_or(store::Error::MissingLayer(*id))?;
-                Descriptor::new(media_type::OCI_LAYER, *id.digest(), layer.size())
-            }
-        });
-    }
-    let config_bytes = json_bytes(&config);
-    let descriptor = Descriptor::new(
-        media_type::OCI_CONFIG,
-        oci::Digest::sha256_of(&config_bytes),
-        config_bytes.len() as u64,
-    );
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: descriptor,
-        layers,
-        subject: None,
-        annotations: std::collections::BTreeMap::new(),
-    };
-    let manifest = json_bytes(&manifest);
-    let image = lease.put_image(store::NewImage {
-        manifest: &manifest,
-        media_type: Some(media_type::OCI_MANIFEST),
-        config: &config_bytes,
-        also: &[],
-        names: &request.tags,
-        by: "build",
-    })?;
-    let mut descriptor = Descriptor::new(
-        media_type::OCI_MANIFEST,
-        image.digest,
-        manifest.len() as u64,
-    );
-    descriptor.platform = Some(config.platform());
-    Ok(Built {
-        image,
-        descriptor,
-        names: request.tags.iter().map(ToString::to_string).collect(),
+) -> Result<Solved, store::Error> {
+    Ok(Solved {
+        config: config(graph, made, request, epoch),
+        base: base_count(graph),
+        known: base_layers(graph, lease)?,
+        epoch,
     })
 }

@@ -33,6 +33,8 @@ mod files;
 mod ignore;
 mod image;
 mod keys;
+mod outline;
+mod pack;
 mod plan;
 mod remote;
 mod request;
@@ -49,17 +51,21 @@ pub use copy::{CopyError, PlaceError, StreamError};
 pub use error::{Error, StepError, StepFailure};
 pub use events::{Event, Stream};
 pub use exec::ExecError;
-pub use image::Built;
+pub use image::{Built, metadata};
+pub use outline::{Outline, OutlineArg, OutlineUse, Target, outline, targets};
+pub use pack::{PackError, Packed, Packing, Solved};
 pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
 pub use request::{
     ContextFiles, Events, Grants, Limit, NamedContext, Network, Request, SecretSource, Text,
 };
 pub use rootfs::ReadError;
+pub use tell::Teller;
 pub use users::UserError;
 
 use std::borrow::Cow;
 
 use dockerfile::Diagnostic;
+use oci::Platform;
 use store::{Lease, Store};
 
 /// The build argument that fixes all times.
@@ -101,7 +107,50 @@ pub fn build_under(
     remote: &dyn Remote,
     events: Events<'_>,
 ) -> Result<Built, Error> {
-    let teller = tell::Teller::new(events);
+    let teller = Teller::new(events);
+    let sources = Sources {
+        lease,
+        bases,
+        remote,
+    };
+    let solved = solve(request, &[], &sources, &teller)?;
+    let (packed, image) = teller.during("exporting to image", || {
+        let packed = solved[0].pack(&Packing::default(), lease)?;
+        let image = packed.put(lease, &request.tags)?;
+        Ok::<_, PackError>((packed, image))
+    })?;
+    Ok(Built {
+        image,
+        descriptor: packed.descriptor,
+        names: request.tags.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Where a build takes things from.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "it holds traits")]
+pub struct Sources<'a> {
+    /// What is made stays in the store at least as long as this.
+    pub lease: &'a Lease,
+    /// Finds the images that the Dockerfile names.
+    pub bases: &'a dyn BaseImages,
+    /// Brings URLs and git repositories.
+    pub remote: &'a dyn Remote,
+}
+
+/// Builds for each of several platforms, or for that of the request if there are none, without making images of it.
+///
+/// The layers are in the store as long as the lease lives.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn solve(
+    request: &Request,
+    platforms: &[Platform],
+    sources: &Sources<'_>,
+    teller: &Teller<'_>,
+) -> Result<Vec<Solved>, Error> {
     let told = teller.begin(&format!(
         "[internal] load build definition from {}",
         request.dockerfile.name
@@ -116,27 +165,52 @@ pub fn build_under(
     })?;
     told.done();
     let request = &*with_context_time(request, &parsed);
-    let epoch = epoch(request, &parsed)?;
-    let graph = plan::plan(&parsed, request, bases, lease.store())?;
+    let mut warned = Vec::new();
+    let mut one = |request: &Request| solve_one(request, &parsed, sources, teller, &mut warned);
+    match platforms {
+        [] => Ok(vec![one(request)?]),
+        _ => platforms
+            .iter()
+            .map(|platform| {
+                one(&Request {
+                    platform: Some(platform.clone()),
+                    name_platform: platforms.len() > 1,
+                    ..request.clone()
+                })
+            })
+            .collect(),
+    }
+}
+
+/// Builds for one platform; `warned` has the findings that were told already.
+fn solve_one(
+    request: &Request,
+    parsed: &dockerfile::Dockerfile,
+    sources: &Sources<'_>,
+    teller: &Teller<'_>,
+    warned: &mut Vec<Diagnostic>,
+) -> Result<Solved, Error> {
+    let epoch = epoch(request, parsed)?;
+    let lease = sources.lease;
+    let graph = plan::plan(parsed, request, sources.bases, lease.store())?;
     let known = checks::Known {
         settings: &graph.settings,
         images: &graph.images,
         used: &|stage| graph.used.get(stage).copied().unwrap_or(false),
         found: &graph.warnings,
     };
-    let (findings, stop) = checks::findings(&parsed, request, &known)?;
+    let (findings, stop) = checks::findings(parsed, request, &known)?;
     if stop {
         return Err(checks::fatal(findings));
     }
     for finding in findings {
-        teller.tell(Event::Warning(finding));
+        if !warned.contains(&finding) {
+            teller.tell(Event::Warning(finding.clone()));
+            warned.push(finding);
+        }
     }
-    let made = solve::Solver::new(request, lease, &graph, &teller, remote, epoch).solve()?;
-    let told = teller.begin("exporting to image");
-    let built = image::export(&graph, &made, request, epoch, lease)
-        .inspect_err(|error| told.failed(error))?;
-    told.done();
-    Ok(built)
+    let made = solve::Solver::new(request, lease, &graph, teller, sources.remote, epoch).solve()?;
+    Ok(image::solved(&graph, &made, request, epoch, lease)?)
 }
 
 /// The default of the global ARG that fixes all times.

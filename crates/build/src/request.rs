@@ -106,6 +106,8 @@ pub struct Request {
     pub tags: Vec<Reference>,
     /// What the image is to run on; this machine if not given.
     pub platform: Option<Platform>,
+    /// Steps are told with the platform, since it is one of several.
+    pub name_platform: bool,
     /// Use nothing that earlier builds made. What this one makes, later ones may use.
     pub no_cache: bool,
     /// The same for some stages, and what depends on them.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::events::Event;
 use crate::request::Events;
 
-/// Numbers steps and tells about them.
-pub(crate) struct Teller<'a> {
+/// Numbers the steps of a build and tells about them.
+pub struct Teller<'a> {
     events: Events<'a>,
     next: AtomicUsize,
 }
@@ -19,12 +19,39 @@ pub(crate) struct Told<'a> {
     pub(crate) began: Instant,
 }
 
+impl std::fmt::Debug for Teller<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Teller").finish_non_exhaustive()
+    }
+}
+
 impl<'a> Teller<'a> {
-    pub(crate) fn new(events: Events<'a>) -> Self {
+    /// Tells `events`, with steps numbered from 1.
+    #[must_use]
+    pub fn new(events: Events<'a>) -> Self {
         Self {
             events,
             next: AtomicUsize::new(1),
         }
+    }
+
+    /// Tells about a step of this name while `work` is done.
+    ///
+    /// # Errors
+    ///
+    /// What `work` answers.
+    pub fn during<T, E: std::fmt::Display>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let told = self.begin(name);
+        let result = work();
+        match &result {
+            Ok(_) => told.done(),
+            Err(error) => told.failed(error),
+        }
+        result
     }
 
     pub(crate) fn tell(&self, event: Event) {

@@ -132,6 +132,12 @@ pub enum Error {
         /// Why.
         source: Box<build::Error>,
     },
+    /// The result of a build cannot be given as it was asked for.
+    #[error("{0}")]
+    BuildOutput(#[source] Box<crate::building::OutputError>),
+    /// The image of a build could not be made of its layers.
+    #[error("{0}")]
+    Pack(#[source] Box<build::PackError>),
     /// A duration that cannot be understood.
     #[error("`{0}` is not a duration")]
     Duration(String),
@@ -168,6 +174,12 @@ impl From<crate::containers::OptionError> for Error {
 impl From<crate::containers::ContainerError> for Error {
     fn from(error: crate::containers::ContainerError) -> Self {
         Self::Container(error)
+    }
+}
+
+impl From<crate::building::OutputError> for Error {
+    fn from(error: crate::building::OutputError) -> Self {
+        Self::BuildOutput(Box::new(error))
     }
 }
 
@@ -223,6 +235,7 @@ impl Error {
             Self::Container(error) => return error.hints(),
             Self::Starting(error) => return error.hints(),
             Self::Build { source, .. } => return build_hints(source),
+            Self::BuildOutput(error) => return error.hints(),
             Self::NoDockerfile(_) => "name it with `-f FILE`",
             Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
             Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",
@@ -376,5 +389,6 @@ fn build_hints(error: &build::Error) -> Vec<String> {
             _ => Vec::new(),
         },
         build::Error::Store(error) => store_hints(error),
+        build::Error::Pack(_) => Vec::new(),
     }
 }

@@ -75,6 +75,30 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// How far what is made for this platform is from what `wanted` asks for: 0 is exact, `None` cannot run there.
+    ///
+    /// `arm/v7` runs `v6` and `v5`; `amd64/v3` runs `v2` and what has no variant.
+    #[must_use]
+    pub fn distance_from(&self, wanted: &Self) -> Option<u32> {
+        let found = Self::normal(&self.os, &self.architecture, self.variant.as_deref());
+        if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
+            return None;
+        }
+        wanted.level().checked_sub(found.level())
+    }
+
+    /// The number of the variant; where none is said, that of what all have.
+    fn level(&self) -> u32 {
+        let plain = if self.architecture == "arm64" { 8 } else { 1 };
+        let number = |variant: &str| {
+            let major = variant.trim_start_matches('v').split('.').next();
+            major.and_then(|major| major.parse().ok())
+        };
+        self.variant.as_deref().and_then(number).unwrap_or(plain)
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;

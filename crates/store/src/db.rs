@@ -23,7 +23,7 @@ const BUSY: Duration = Duration::from_secs(60);
 const LONGEST_LOG: u32 = 2000;
 
 /// Each makes a database of version `index` one of version `index + 1`.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema2.sql")];
 
 impl From<rusqlite::Error> for Error {
     /// Without what was being done and where; `Named::named` adds both.

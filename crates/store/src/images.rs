@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use crate::change::Content;
 use crate::db;
 use crate::error::{Error, Mismatch, Result};
+use crate::indexes;
 use crate::lease::Lease;
 use crate::names;
 use crate::store::Store;
@@ -37,15 +38,17 @@ pub struct Image {
     pub added: i64,
     /// Its layers, bottom first.
     pub layers: Vec<DiffId>,
-    /// Its names in full, sorted; an image without one is dangling.
+    /// Its names in full, sorted.
     pub names: Vec<Reference>,
+    /// Names of indexes that it is part of, where they lead to another image if no platform is asked for.
+    pub shared: Vec<Reference>,
 }
 
 impl Image {
     /// True if no name leads to it.
     #[must_use]
-    pub fn is_dangling(&self) -> bool {
-        self.names.is_empty()
+    pub const fn is_dangling(&self) -> bool {
+        self.names.is_empty() && self.shared.is_empty()
     }
 }
 
@@ -278,6 +281,7 @@ impl Store {
                 let (image, name): (String, Reference) = row?;
                 names.entry(image).or_default().push(name);
             }
+            let mut shared = indexes::all_shared_names(db)?;
             let mut statement = db.prepare_cached(&format!(
                 "{COLUMNS} ORDER BY created DESC, added DESC, digest"
             ))?;
@@ -288,6 +292,7 @@ impl Store {
                 let digest = image.digest.to_string();
                 image.layers = layers.remove(&digest).unwrap_or_default();
                 image.names = names.remove(&digest).unwrap_or_default();
+                image.shared = shared.remove(&digest).unwrap_or_default();
                 images.push(image);
             }
             Ok(images)
@@ -342,6 +347,7 @@ pub(crate) fn load(db: &Connection, digest: &Digest) -> Result<Option<Image>> {
         [&key],
     )?;
     image.names = names_of(db, &key)?;
+    image.shared = indexes::shared_names(db, digest)?;
     Ok(Some(image))
 }
 
@@ -374,5 +380,6 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Image> {
         added: row.get(6)?,
         layers: Vec::new(),
         names: Vec::new(),
+        shared: Vec::new(),
     })
 }

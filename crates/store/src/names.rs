@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::db;
 use crate::error::{Error, Result};
 use crate::images::{self, Image};
+use crate::indexes;
 use crate::store::Store;
 
 /// A moment in the past of a name.
@@ -27,7 +28,7 @@ pub struct NameEvent {
 const PAST: u32 = 100;
 
 impl Store {
-    /// Gives the image with manifest `image` this name, taking it from whichever image had it. `by` says for the name's past
+    /// Gives the image or the index with the digest `image` this name, taking it from whichever image had it. `by` says for the name's past
     /// what did it: `build`, `pull`, `tag`.
     ///
     /// Returns the manifest that had the name before, if another had.
@@ -68,13 +69,19 @@ impl Store {
         })
     }
 
-    /// The manifest that this exact name means.
+    /// The manifest or the index that this exact name means.
     ///
     /// # Errors
     ///
     /// The database failed.
     pub fn named(&self, name: &Reference) -> Result<Option<Digest>> {
-        self.read("find a name", |db| find_name(db, &name.to_string()))
+        self.read("find a name", |db| {
+            let name = name.to_string();
+            match indexes::named(db, &name)? {
+                Some(index) => Ok(Some(index)),
+                None => find_name(db, &name),
+            }
+        })
     }
 
     /// What a name meant, latest first.
@@ -145,6 +152,12 @@ pub(crate) fn resolve(db: &Connection, text: &str) -> Result<Digest> {
     }
     if let Some(digest) = by_id(db, text)? {
         return Ok(digest);
+    }
+    // An index means the image of it for this machine.
+    if let Some(index) = indexes::by_id(db, text)?
+        && let Some(image) = indexes::main(db, &index)?
+    {
+        return Ok(image);
     }
     Err(no_such_image(db, text))
 }
@@ -282,7 +295,7 @@ fn find_name(db: &Connection, name: &str) -> Result<Option<Digest>> {
     Ok(found)
 }
 
-/// Names an image, in the caller's transaction.
+/// Names an image or an index, in the caller's transaction.
 pub(crate) fn set_name(
     db: &Connection,
     name: &Reference,
@@ -290,22 +303,31 @@ pub(crate) fn set_name(
     by: &str,
     now: i64,
 ) -> Result<Option<Digest>> {
-    if !images::exists(db, image)? {
-        return Err(Error::NoSuchImage {
+    let (image, list) = if images::exists(db, image)? {
+        (*image, None)
+    } else {
+        let main = indexes::main(db, image)?.ok_or_else(|| Error::NoSuchImage {
             text: image.to_string(),
             nearest: None,
-        });
-    }
+        })?;
+        (main, Some(*image))
+    };
     let name = name.to_string();
     let before = find_name(db, &name)?;
-    if before.as_ref() == Some(image) {
+    if before == Some(image) && indexes::named(db, &name)? == list {
         return Ok(None);
     }
     db.prepare_cached(
-        "INSERT INTO name (name, image, since) VALUES (?1, ?2, ?3)
-         ON CONFLICT (name) DO UPDATE SET image = ?2, since = ?3",
+        "INSERT INTO name (name, image, since, list) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name) DO UPDATE SET image = ?2, since = ?3, list = ?4",
     )?
-    .execute((&name, image.to_string(), now))?;
+    .execute((
+        &name,
+        image.to_string(),
+        now,
+        list.map(|list| list.to_string()),
+    ))?;
+    let image = &image;
     note(db, &name, Some(image), by, now)?;
     Ok(before)
 }

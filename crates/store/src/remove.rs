@@ -8,6 +8,7 @@ use crate::collect;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::images::{self, Image};
+use crate::indexes;
 use crate::names;
 use crate::store::Store;
 
@@ -37,7 +38,7 @@ impl Removed {
 impl Store {
     /// Removes what `text` means, as `docker rmi` does.
     ///
-    /// A name is taken away, and with the last name goes the image. An id or digest removes the image with its names, unless
+    /// A name is taken away, and with the last name goes the image; of an index, all its images that have no other. An id or digest removes the image with its names, unless
     /// they are of several repositories; `force` removes it then too. An image that a container was made from is only
     /// removed by `force`; the container keeps the layers.
     ///
@@ -85,14 +86,35 @@ fn by_name(
         .iter()
         .any(|other| other != name && !is_origin(other, name));
     let mut removed = Removed::default();
-    if others {
+    let index = indexes::named(db, &name.to_string())?;
+    let keeps = |image: &Image| {
+        let other = image.shared.iter().any(|other| other != name);
+        (others && image.names.contains(name)) || other
+    };
+    if index.is_none() && keeps(image) {
         untag(store, db, name, &mut removed, BY)?;
         return Ok((removed, Vec::new()));
     }
-    if !force {
-        refuse_used(db, image, &name.familiar())?;
+    let mut going = vec![image.clone()];
+    for member in index.map_or(Ok(Vec::new()), |index| indexes::members(db, &index))? {
+        if member != image.digest {
+            going.extend(images::load(db, &member)?);
+        }
     }
-    delete(store, db, image, removed, BY)
+    going.retain(|image| !keeps(image) && (image.names.is_empty() || image.names.contains(name)));
+    if !force {
+        going
+            .iter()
+            .try_for_each(|image| refuse_used(db, image, &name.familiar()))?;
+    }
+    untag(store, db, name, &mut removed, BY)?;
+    let mut candidates = Vec::new();
+    for image in going {
+        let (more, needed) = delete(store, db, &image, removed, BY)?;
+        removed = more;
+        candidates.extend(needed);
+    }
+    Ok((removed, candidates))
 }
 
 fn is_origin(other: &Reference, name: &Reference) -> bool {
@@ -116,7 +138,19 @@ fn by_id(store: &Store, db: &Connection, image: &Image, text: &str, force: bool)
                 forceable: true,
             });
         }
+        if let Some(name) = image.shared.first() {
+            return Err(Error::InUse {
+                image: text.to_owned(),
+                reason: format!("it is part of the index {}", name.familiar()),
+                forceable: true,
+            });
+        }
         refuse_used(db, image, text)?;
+    }
+    for name in &image.names {
+        if indexes::named(db, &name.to_string())?.is_some() && image.names.len() == 1 {
+            return by_name(store, db, image, name, force);
+        }
     }
     delete(store, db, image, Removed::default(), BY)
 }
@@ -176,6 +210,7 @@ pub(crate) fn take(db: &Connection, digest: &Digest) -> Result<Vec<Content>> {
         [&key],
     )?;
     let blobs = db::digests(db, "SELECT blob FROM image_blob WHERE image = ?1", [&key])?;
+    indexes::dissolve(db, digest)?;
     db.prepare_cached("DELETE FROM image WHERE digest = ?1")?
         .execute([&key])?;
     let layers = layers.into_iter().map(Content::Layer);

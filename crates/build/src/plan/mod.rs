@@ -182,7 +182,7 @@ fn same_platform(found: &Platform, asked: &Platform) -> bool {
 }
 
 /// The stage to build: by name, whatever its case, or by number.
-fn target(file: &Dockerfile, request: &Request) -> Result<usize> {
+pub(crate) fn target(file: &Dockerfile, request: &Request) -> Result<usize> {
     let last = file.stages.len().saturating_sub(1);
     let Some(name) = request.target.as_deref().filter(|name| !name.is_empty()) else {
         return Ok(last);
@@ -601,7 +601,11 @@ impl Planner<'_> {
             None if self.file.stages.len() > 1 => format!("stage-{number} "),
             None => String::new(),
         };
-        format!("[{stage}{index:width$}/{total}] ")
+        let platform = match self.request.name_platform {
+            true => format!("{} ", self.platform),
+            false => String::new(),
+        };
+        format!("[{platform}{stage}{index:width$}/{total}] ")
     }
 
     /// A stage without a base.

@@ -2,6 +2,7 @@
 
 mod context;
 mod grants;
+mod output;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ pub use build::Event;
 use build::{Limit, Network, Request};
 pub use context::Dockerfile;
 pub use grants::{Agent, AgentSource, Here, Secret};
-use oci::{Digest, ImageId, Platform, Reference};
+use oci::{Digest, Platform, Reference};
+pub use output::{Annotation, Form, Output, OutputError, Place, Target, annotations, output};
 use sys::root::Root;
 
 use crate::containers::Ulimit;
@@ -37,8 +39,12 @@ pub struct BuildRequest {
     pub tags: Vec<String>,
     /// The stage to build; the last one if none is named.
     pub target: Option<String>,
-    /// What it is to run on; this machine if not given.
-    pub platform: Option<String>,
+    /// What it is to run on, several with commas between them; this machine if not given.
+    pub platforms: Vec<String>,
+    /// What becomes of it; an image in the store if nothing is said.
+    pub outputs: Vec<Output>,
+    /// Free data for the documents of the image: `[TYPE:]KEY=VALUE`.
+    pub annotations: Vec<String>,
     /// Values for ARG.
     pub build_args: Vec<(String, String)>,
     /// Labels over those of the Dockerfile.
@@ -68,13 +74,13 @@ pub struct BuildRequest {
 /// What came out.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// The image.
-    pub id: ImageId,
-    /// Its manifest.
-    pub digest: Digest,
+    /// The image's id, or the digest of an index of several; nothing if only files were asked for.
+    pub id: Option<Digest>,
+    /// The manifest or the index.
+    pub digest: Option<Digest>,
     /// Its names, as people write them.
     pub names: Vec<String>,
-    /// Bytes of its layers.
+    /// Bytes of its layers, those of all platforms together.
     pub size: u64,
     /// How long it took.
     pub took: Duration,
@@ -101,21 +107,54 @@ impl Engine {
         // They listen until the build is done.
         let agents = grants::Agents::open(&request.agents, self.store())?;
         asked.ssh = agents.sockets.clone();
+        let platforms = output::platforms(&request.platforms)?;
+        let annotations = output::all_annotations(&request.annotations)?;
+        let store_only = [Output::new(Form::Image, Place::Store)];
+        let outputs = match &request.outputs[..] {
+            [] => &store_only[..],
+            outputs => outputs,
+        };
+        let listed = match platforms.len() > 1 || output::forces_index(&asked.build_args) {
+            true if platforms.is_empty() => &[Platform::host()][..],
+            true => &platforms[..],
+            false => &[],
+        };
+        output::check(outputs, listed, &annotations)?;
         let bases = build::Local(self.store());
-        let built = build::build(&asked, self.store(), &bases, &build::Offline, events).map_err(
-            |source| Error::Build {
-                name: asked.dockerfile.name.clone(),
-                text: asked.dockerfile.text.clone(),
-                source: Box::new(source),
-            },
-        )?;
+        let teller = build::Teller::new(events);
+        let lease = self.store().lease("build")?;
+        let sources = build::Sources {
+            lease: &lease,
+            bases: &bases,
+            remote: &build::Offline,
+        };
+        let solved = build::solve(&asked, &platforms, &sources, &teller);
+        let solved = solved.map_err(|source| Error::Build {
+            name: asked.dockerfile.name.clone(),
+            text: asked.dockerfile.text.clone(),
+            source: Box::new(source),
+        })?;
+        let job = output::Job {
+            solved: &solved,
+            platforms: listed,
+            tags: &asked.tags,
+            annotations: &annotations,
+            lease: &lease,
+            teller: &teller,
+        };
+        let result = job.write(outputs)?;
+        let mut size = 0;
+        for layer in solved.iter().flat_map(build::Solved::layers) {
+            let found = self.store().find_layer(layer)?;
+            size += found.map_or(0, |layer| layer.size());
+        }
         Ok(Built {
-            id: built.image.id,
-            digest: built.image.digest,
-            names: asked.tags.iter().map(Reference::familiar).collect(),
-            size: built.image.size,
+            id: result.id,
+            digest: result.digest,
+            names: result.names.iter().map(Reference::familiar).collect(),
+            size,
             took: began.elapsed(),
-            metadata: built.metadata(),
+            metadata: result.metadata,
         })
     }
 }
@@ -155,11 +194,6 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
             .collect::<BTreeMap<_, _>>(),
         labels: request.labels.clone(),
         tags,
-        platform: request
-            .platform
-            .as_deref()
-            .map(str::parse::<Platform>)
-            .transpose()?,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
         secrets: request

@@ -8,10 +8,13 @@ use crate::{Engine, Error};
 impl Engine {
     /// Everything about an image. `Config` is the image's own, fields unknown to barque with it.
     ///
+    /// Where the text means an index, the image is that for this machine, and `Descriptor` and `Manifests` tell of the index.
+    ///
     /// # Errors
     ///
     /// There is no such image, or it cannot be read.
     pub fn inspect_image(&self, image: &str) -> Result<Value, Error> {
+        let index = self.store().find_index(image)?;
         let image = self.store().resolve(image)?;
         let config = self.store().config(&image)?;
         // What was parsed has only the fields that barque knows.
@@ -20,13 +23,19 @@ impl Engine {
         let tags: Vec<String> = image
             .names
             .iter()
+            .chain(&image.shared)
             .filter(|name| name.tag().is_some())
             .map(Reference::familiar)
             .collect();
         let mut digests: Vec<String> = image
             .names
             .iter()
-            .map(|name| format!("{}@{}", name.familiar_name(), image.digest))
+            .map(|name| match &index {
+                Some(index) if index.names.contains(name) => {
+                    format!("{}@{}", name.familiar_name(), index.digest)
+                }
+                _ => format!("{}@{}", name.familiar_name(), image.digest),
+            })
             .collect();
         digests.dedup();
         let mut last_tagged = None;
@@ -61,13 +70,36 @@ impl Engine {
             "Metadata": { "LastTagTime": last_tagged },
             "Descriptor": { "mediaType": image.media_type, "digest": image.digest },
         });
+        let list = index.map(|index| list_fields(&index));
         // Docker leaves these out where there is nothing to say.
         if let (Value::Object(value), Value::Object(rest)) = (&mut value, rest) {
             let present = rest.into_iter().filter(|(key, found)| {
                 !(found.is_null() && ["Variant", "OsVersion"].contains(&key.as_str()))
             });
             value.extend(present);
+            value.extend(list.into_iter().flatten());
         }
         Ok(value)
     }
+}
+
+/// What the index that was named tells, instead of what its image does.
+fn list_fields(index: &store::ImageIndex) -> serde_json::Map<String, Value> {
+    let manifest = |image: &store::Image| {
+        json!({
+            "Id": image.id,
+            "Digest": image.digest,
+            "MediaType": image.media_type,
+            "Platform": image.platform,
+            "Size": image.size,
+        })
+    };
+    let manifests: Vec<Value> = index.images.iter().map(manifest).collect();
+    let descriptor = json!({ "mediaType": index.media_type, "digest": index.digest });
+    [
+        ("Descriptor".to_owned(), descriptor),
+        ("Manifests".to_owned(), manifests.into()),
+    ]
+    .into_iter()
+    .collect()
 }

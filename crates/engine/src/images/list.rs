@@ -87,19 +87,16 @@ fn names(image: &Image) -> impl Iterator<Item = (Option<&Reference>, ImageRow)> 
         size: image.size,
         platform: image.platform.to_string(),
     };
+    // Each image of an index has the index's names.
+    let all = || image.names.iter().chain(&image.shared);
     // Where a tag came from is said by the column of digests, not by a row of its own.
-    let has_tag = |name: &Reference| {
-        image
-            .names
-            .iter()
-            .any(|other| other.tag().is_some() && other.name() == name.name())
+    let has_tag = move |name: &Reference| {
+        all().any(|other| other.tag().is_some() && other.name() == name.name())
     };
-    let named = image
-        .names
-        .iter()
+    let named = all()
         .filter(move |name| name.tag().is_some() || !has_tag(name))
         .map(Some);
-    let nameless = image.names.is_empty().then_some(None);
+    let nameless = image.is_dangling().then_some(None);
     named.chain(nameless).map(move |name| (name, row(name)))
 }
 

@@ -14,15 +14,18 @@ pub use remove::{RemoveRequest, Removed};
 use crate::{Engine, Error};
 
 impl Engine {
-    /// Gives an image one more name, taking it from the image that had it.
+    /// Gives an image or an index one more name, taking it from the image that had it.
     ///
     /// # Errors
     ///
     /// There is no such image, or `target` is no name.
     pub fn tag(&self, source: &str, target: &str) -> Result<(), Error> {
         let name = new_name(target)?;
-        let image = self.store().resolve(source)?;
-        self.store().name(&name, &image.digest, "tag")?;
+        let digest = match self.store().find_index(source)? {
+            Some(index) => index.digest,
+            None => self.store().resolve(source)?.digest,
+        };
+        self.store().name(&name, &digest, "tag")?;
         Ok(())
     }
 }

@@ -117,11 +117,11 @@ pub(super) fn entries(
         let short = tag
             .filter(|tag| taken.insert(tag.clone()))
             .unwrap_or_else(|| name.to_string());
+        let mut named = image.annotations.clone();
+        named.insert(IMAGE_NAME.to_owned(), name.to_string());
+        named.insert(REF_NAME.to_owned(), short);
         Descriptor {
-            annotations: BTreeMap::from([
-                (IMAGE_NAME.to_owned(), name.to_string()),
-                (REF_NAME.to_owned(), short),
-            ]),
+            annotations: named,
             ..image.clone()
         }
     };

@@ -29,11 +29,26 @@ impl Engine {
 /// Writes the tree of `view` as a tar to `output`, or to stdout; `name` is for messages.
 pub(crate) fn export_tree(name: &str, view: &View, output: Option<&Path>) -> Result<(), Error> {
     let mut archive = Archive::new(Output::create(output)?, Compression::None)?;
-    write_tree(name, view, &mut archive)?;
+    write_tree(name, view, &Place::default(), &mut archive)?;
     archive.finish()
 }
 
-fn write_tree(name: &str, view: &View, archive: &mut Archive) -> Result<(), Error> {
+/// Where in an archive a tree is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// A folder, without a slash at its end; empty for the archive's root.
+    pub(crate) folder: Vec<u8>,
+    /// The time of all entries, if not their own.
+    pub(crate) time: Option<i64>,
+}
+
+/// Adds the tree of `view` to an archive.
+pub(crate) fn write_tree(
+    name: &str,
+    view: &View,
+    place: &Place,
+    archive: &mut Archive,
+) -> Result<(), Error> {
     let failed = |source: IndexError| Error::Read {
         image: name.to_owned(),
         source,
@@ -45,6 +60,7 @@ fn write_tree(name: &str, view: &View, archive: &mut Archive) -> Result<(), Erro
     };
     for entry in view.walk(b"", root) {
         let (path, node) = entry.map_err(failed)?;
+        let path = place.path(path);
         let stat = view.stat(&node).map_err(failed)?;
         let target = match stat.kind {
             FileType::Symlink => view.read_link(&node).map_err(failed)?,
@@ -64,6 +80,9 @@ fn write_tree(name: &str, view: &View, archive: &mut Archive) -> Result<(), Erro
                 seen.insert(node.top(), path.clone());
             }
         }
+        if let Some(time) = place.time {
+            meta.mtime = layer::Time::from_secs(time);
+        }
         archive.header(&path, &meta)?;
         if let Kind::File { size } = meta.kind
             && size > 0
@@ -74,4 +93,13 @@ fn write_tree(name: &str, view: &View, archive: &mut Archive) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+impl Place {
+    fn path(&self, path: Vec<u8>) -> Vec<u8> {
+        if self.folder.is_empty() {
+            return path;
+        }
+        [&self.folder[..], b"/", &path].concat()
+    }
 }

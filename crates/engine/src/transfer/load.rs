@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oci::{Descriptor, DiffId, Digest, Manifest, Platform, media_type};
-use store::{Lease, NewImage};
+use store::{Lease, NewImage, NewIndex};
 
 use super::archive::{Archive, shown};
 use super::layers::{self, Promise};
@@ -122,8 +122,9 @@ impl LoadError {
 impl Engine {
     /// Brings all images of an archive, an OCI layout or stdin into the store: all of them, or nothing.
     ///
-    /// Docker archives of every age since 1.10, OCI archives and layouts are understood, compressed or not; of an index, the
-    /// image for the platform is taken.
+    /// Docker archives of every age since 1.10, OCI archives and layouts are understood, compressed or not. Of an index, the
+    /// image for the platform is taken; if none was asked for and the archive has all images of the index, all of them and
+    /// the index.
     ///
     /// # Errors
     ///
@@ -140,20 +141,28 @@ impl Engine {
         };
         let lease = self.store().lease("load")?;
         let archive = Archive::open(request.input.as_deref(), &lease)?;
-        let images = plan::images(&archive, wanted.as_ref()).map_err(failed)?;
+        let (images, lists) = plan::images(&archive, wanted.as_ref()).map_err(failed)?;
         let mut ready = Vec::new();
         let mut known = BTreeMap::new();
         for image in images {
             ready.push(bring(&archive, &lease, image, &mut known).map_err(failed)?);
         }
-        ready
-            .iter()
-            .map(|image| {
-                image
-                    .put(&lease)
-                    .map_err(|error| failed(LoadError::Store(error)))
-            })
-            .collect()
+        let put = |image: &Ready| image.put(&lease);
+        let loaded = ready.iter().map(put).collect::<Result<_, _>>();
+        let loaded = loaded.map_err(|error| failed(LoadError::Store(error)))?;
+        for list in &lists {
+            // The names lead to one of its images already; now they mean all.
+            let index = NewIndex {
+                bytes: &list.bytes,
+                media_type: None,
+                names: &list.names,
+                by: "load",
+            };
+            lease
+                .put_index(index)
+                .map_err(|error| failed(LoadError::Store(error)))?;
+        }
+        Ok(loaded)
     }
 }
 

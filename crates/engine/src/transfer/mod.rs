@@ -14,17 +14,20 @@ mod output;
 mod plan;
 pub(crate) mod platform;
 mod save;
+mod set;
 
 use std::path::PathBuf;
 
 use oci::{ImageId, Reference};
 
-pub(crate) use export::export_tree;
+pub(crate) use export::{Place, export_tree, write_tree};
 pub use import::ImportRequest;
 pub(crate) use import::time;
 pub use load::LoadError;
 pub(crate) use load::manifest;
+pub(crate) use output::{Archive, Output};
 pub use save::{ArchiveFormat, Compression, SaveRequest};
+pub(crate) use set::Set;
 
 /// What is to be loaded.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use crate::Error;
 /// An archive being written; dropped before [`Output::finish`], a file leaves nothing behind.
 #[derive(Debug)]
 #[must_use = "a file gets its name in `finish`"]
-pub(super) struct Output {
+pub(crate) struct Output {
     file: File,
     place: Place,
 }
@@ -41,7 +41,7 @@ impl Drop for Temporary {
 
 impl Output {
     /// Opens `path`, or stdout.
-    pub(super) fn create(path: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn create(path: Option<&Path>) -> Result<Self, Error> {
         let Some(path) = path else {
             let stdout = io::stdout()
                 .as_fd()
@@ -111,7 +111,7 @@ impl Write for Output {
 
 /// A tar being written.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     sink: Sink,
     /// Small pieces wait here for each other.
     buffer: Vec<u8>,
@@ -131,7 +131,7 @@ const FULL: usize = 256 << 10;
 
 impl Archive {
     /// Begins a tar in `output`, the whole of it compressed.
-    pub(super) fn new(output: Output, compression: super::Compression) -> Result<Self, Error> {
+    pub(crate) fn new(output: Output, compression: super::Compression) -> Result<Self, Error> {
         let compression = match compression {
             super::Compression::None => {
                 return Ok(Self {
@@ -153,7 +153,7 @@ impl Archive {
     }
 
     /// Adds the header of an entry; of a file, its bytes must follow.
-    pub(super) fn header(&mut self, path: &[u8], meta: &Meta) -> Result<(), Error> {
+    pub(crate) fn header(&mut self, path: &[u8], meta: &Meta) -> Result<(), Error> {
         // Alone, since it is padded by its own length; what waits need not end with a whole block.
         self.head.clear();
         tar::header(path, meta, &mut self.head);
@@ -229,7 +229,7 @@ impl Archive {
     }
 
     /// Ends the tar and gives the file its name.
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
         self.buffer.extend_from_slice(&tar::TRAILER);
         self.flush()?;
         match self.sink {

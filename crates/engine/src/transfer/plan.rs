@@ -35,6 +35,30 @@ pub(super) struct Found {
     pub(super) form: Form,
 }
 
+/// An index in an archive, whose images are all loaded.
+#[derive(Debug)]
+pub(super) struct List {
+    /// As it is in the archive.
+    pub(super) bytes: Vec<u8>,
+    /// Its names.
+    pub(super) names: Vec<Reference>,
+    /// How many images it lists.
+    listed: usize,
+    /// Those that were found.
+    found: BTreeSet<Digest>,
+}
+
+impl List {
+    fn new(bytes: &[u8], listed: usize) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            names: Vec::new(),
+            listed,
+            found: BTreeSet::new(),
+        }
+    }
+}
+
 /// The two ways to describe an image.
 #[derive(Debug)]
 pub(super) enum Form {
@@ -57,7 +81,8 @@ pub(super) enum Form {
 pub(super) fn images(
     archive: &Archive,
     wanted: Option<&Platform>,
-) -> Result<Vec<Found>, LoadError> {
+) -> Result<(Vec<Found>, Vec<List>), LoadError> {
+    let mut lists = BTreeMap::new();
     let docker = archive.document(documents::MANIFEST)?;
     let layout = archive.document(documents::LAYOUT)?;
     let index = archive.document(documents::INDEX)?;
@@ -65,7 +90,7 @@ pub(super) fn images(
         (Some(layout), Some(index), _) => {
             documents::check_layout(&layout)
                 .map_err(|why| document_error(documents::LAYOUT, why))?;
-            let mut found = of_layout(archive, &index, wanted)?;
+            let mut found = of_layout(archive, &index, wanted, &mut lists)?;
             if let Some(docker) = &docker {
                 compare(archive, &mut found, docker)?;
             }
@@ -90,7 +115,10 @@ pub(super) fn images(
     if found.is_empty() {
         return Err(LoadError::NoImages);
     }
-    Ok(found)
+    // A manifest that turned out to be no image is not loaded, and then the index is none to us.
+    let lists = lists.into_values();
+    let whole = lists.filter(|list: &List| list.found.len() == list.listed);
+    Ok((found, whole.collect()))
 }
 
 fn document_error(name: &str, why: impl ToString) -> LoadError {
@@ -166,6 +194,7 @@ fn of_layout(
     archive: &Archive,
     bytes: &[u8],
     wanted: Option<&Platform>,
+    lists: &mut BTreeMap<Digest, List>,
 ) -> Result<Vec<Found>, LoadError> {
     let document =
         Document::parse(bytes, None).map_err(|error| document_error(documents::INDEX, error))?;
@@ -175,22 +204,31 @@ fn of_layout(
     let mut found: Vec<Found> = Vec::new();
     let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
     for group in groups(&index) {
-        let Some(entry) = choose(archive, group, wanted)? else {
-            continue;
-        };
-        let names = documents::name_of(entry.name).into_iter();
-        if let Some(place) = places.get(&entry.image.digest) {
-            found[*place].names.extend(names);
-            continue;
+        for entry in choose(archive, group, wanted)? {
+            let names = entry.name.and_then(documents::name_of).into_iter();
+            let mut note = |entry: &Chosen<'_>| {
+                if let (Some((digest, listed)), Some(bytes)) = (entry.list, entry.indexes.last()) {
+                    let list = lists.entry(digest);
+                    let list = list.or_insert_with(|| List::new(bytes, listed));
+                    list.names.extend(names.clone());
+                    list.found.insert(entry.image.digest);
+                }
+            };
+            if let Some(place) = places.get(&entry.image.digest) {
+                note(&entry);
+                found[*place].names.extend(names);
+                continue;
+            }
+            if found.len() >= MAX_IMAGES {
+                return Err(LoadError::TooManyImages(MAX_IMAGES));
+            }
+            let Some(image) = oci_image(archive, &entry, names.clone().collect())? else {
+                continue;
+            };
+            note(&entry);
+            places.insert(entry.image.digest, found.len());
+            found.push(image);
         }
-        if found.len() >= MAX_IMAGES {
-            return Err(LoadError::TooManyImages(MAX_IMAGES));
-        }
-        let Some(image) = oci_image(archive, &entry.image, entry.indexes, names.collect())? else {
-            continue;
-        };
-        places.insert(entry.image.digest, found.len());
-        found.push(image);
     }
     for image in &mut found {
         image.names.sort();
@@ -227,18 +265,22 @@ fn groups(index: &Index) -> Vec<Vec<&Descriptor>> {
 
 /// An image's manifest, and the entry of the layout's index that names it.
 struct Chosen<'i> {
-    name: &'i Descriptor,
+    /// `None` for an image of an index that another one stands for.
+    name: Option<&'i Descriptor>,
     image: Descriptor,
     /// The indexes that led from one to the other.
     indexes: Vec<Vec<u8>>,
+    /// The digest of the last of them and how many it lists, if all of these were chosen.
+    list: Option<(Digest, usize)>,
 }
 
-/// The one image of a group that is wanted; `None` if it is no image at all.
+/// The one image of a group that is wanted, or all of an index if no platform is asked for and the archive has them all. None
+/// if it is no image at all.
 fn choose<'i>(
     archive: &Archive,
     group: Vec<&'i Descriptor>,
     wanted: Option<&Platform>,
-) -> Result<Option<Chosen<'i>>, LoadError> {
+) -> Result<Vec<Chosen<'i>>, LoadError> {
     let mut indexes = Vec::new();
     let name = group[0];
     let owned: Vec<Descriptor> = group.into_iter().cloned().collect();
@@ -258,15 +300,39 @@ fn choose<'i>(
             return Err(document_error(&blob, "it is no index"));
         };
         indexes.push(bytes);
+        if wanted.is_none() && is_whole(archive, &index)? {
+            let main = platform::choose(&index.manifests, &Platform::host());
+            let main = main.unwrap_or(&index.manifests[0]).digest;
+            let member = |entry: &Descriptor| Chosen {
+                name: (entry.digest == main).then_some(name),
+                image: entry.clone(),
+                indexes: indexes.clone(),
+                list: Some((image.digest, index.manifests.len())),
+            };
+            return Ok(index.manifests.iter().map(member).collect());
+        }
         image = pick(archive, &index.manifests, wanted)?.clone();
     }
-    Ok(
-        media_type::is_manifest(&image.media_type).then_some(Chosen {
-            name,
-            image,
-            indexes,
-        }),
-    )
+    let chosen = media_type::is_manifest(&image.media_type).then_some(Chosen {
+        name: Some(name),
+        image,
+        indexes,
+        list: None,
+    });
+    Ok(chosen.into_iter().collect())
+}
+
+/// True if an index lists only images, and the archive has them all.
+fn is_whole(archive: &Archive, index: &Index) -> Result<bool, LoadError> {
+    let mut seen = BTreeSet::new();
+    for entry in &index.manifests {
+        let image = media_type::is_manifest(&entry.media_type) && !documents::is_attestation(entry);
+        let here = image && archive.find(&Archive::blob_name(&entry.digest))?.is_some();
+        if !here || entry.artifact_type.is_some() || !seen.insert(entry.digest) {
+            return Ok(false);
+        }
+    }
+    Ok(!index.manifests.is_empty())
 }
 
 /// The entry for the wanted platform, or for this host; the only one there is, if none was asked for.
@@ -307,10 +373,10 @@ fn pick<'i>(
 /// Reads an image's documents; `None` for a manifest of something else than an image.
 fn oci_image(
     archive: &Archive,
-    descriptor: &Descriptor,
-    indexes: Vec<Vec<u8>>,
+    chosen: &Chosen<'_>,
     names: Vec<Reference>,
 ) -> Result<Option<Found>, LoadError> {
+    let descriptor = &chosen.image;
     let blob = Archive::blob_name(&descriptor.digest);
     let bytes = archive.blob(descriptor)?;
     let document = Document::parse(&bytes, Some(&descriptor.media_type))
@@ -336,7 +402,7 @@ fn oci_image(
             bytes,
             manifest,
             media_type: descriptor.media_type.clone(),
-            indexes,
+            indexes: chosen.indexes.clone(),
         },
     }))
 }

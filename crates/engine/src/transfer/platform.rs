@@ -29,32 +29,7 @@ pub(crate) fn images(entries: &[Descriptor]) -> Vec<&Descriptor> {
 
 /// How far an image for `found` is from what `wanted` asks for; `None` if it cannot run there. 0 is exact.
 pub(crate) fn rank(wanted: &Platform, found: &Platform) -> Option<u32> {
-    let found = Platform::normal(&found.os, &found.architecture, found.variant.as_deref());
-    if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
-        return None;
-    }
-    // `v7` runs `v6` and `v5`; on amd64, `v3` runs `v2` and what has no variant.
-    level(wanted).checked_sub(level(&found))
-}
-
-fn level(platform: &Platform) -> u32 {
-    let plain = if platform.architecture == "arm64" {
-        8
-    } else {
-        1
-    };
-    let number = |variant: &str| {
-        variant
-            .trim_start_matches('v')
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())
-    };
-    platform
-        .variant
-        .as_deref()
-        .and_then(number)
-        .unwrap_or(plain)
+    found.distance_from(wanted)
 }
 
 #[cfg(test)]

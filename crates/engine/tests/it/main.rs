@@ -7,5 +7,6 @@ mod browse;
 mod crashes;
 mod hostile;
 mod images;
+mod outputs;
 mod peers;
 mod support;

@@ -171,3 +171,137 @@ fn an_image_without_its_layers_or_with_a_foreign_config_is_refused() {
     // What the failed attempts had put already goes with their leases.
     assert!(store.blob(&whole.digest).unwrap().is_none());
 }
+
+/// An index of images for two platforms, named `multi:1`.
+fn two_platforms(store: &store::Store) -> (store::ImageIndex, [store::Image; 2]) {
+    let images = ["linux/amd64", "linux/arm64"].map(|platform| {
+        let platform: oci::Platform = platform.parse().unwrap();
+        image()
+            .file("platform", platform.to_string())
+            .config(|config| config.architecture = platform.architecture.clone())
+            .build(store)
+            .unwrap()
+    });
+    let entry = |image: &store::Image| oci::Descriptor {
+        platform: Some(image.platform.clone()),
+        ..oci::Descriptor::new(&image.media_type, image.digest, 1)
+    };
+    let index = oci::Index {
+        schema_version: 2,
+        media_type: Some(oci::media_type::OCI_INDEX.to_owned()),
+        artifact_type: None,
+        manifests: images.iter().map(entry).collect(),
+        subject: None,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let bytes = serde_json::to_vec(&index).unwrap();
+    let lease = store.lease("test").unwrap();
+    let index = lease
+        .put_index(store::NewIndex {
+            bytes: &bytes,
+            media_type: None,
+            names: &["multi:1".parse().unwrap()],
+            by: "test",
+        })
+        .unwrap();
+    let again = images.map(|image| store.image(&image.digest).unwrap().unwrap());
+    (index, again)
+}
+
+#[test]
+fn a_name_of_an_index_leads_to_the_image_of_each_platform() {
+    let store = store();
+    let (index, [amd, arm]) = two_platforms(&store);
+    assert_eq!(store.find_index("multi:1").unwrap().unwrap(), index);
+    let by_digest = format!("multi@{}", index.digest);
+    for text in [
+        &by_digest,
+        &index.digest.to_string(),
+        &index.digest.hex()[..12],
+    ] {
+        assert_eq!(
+            store.find_index(text).unwrap().unwrap().digest,
+            index.digest,
+            "{text}"
+        );
+        assert!(store.resolve(text).is_ok(), "{text}");
+    }
+    for image in [&amd, &arm] {
+        let found = store.find_image_for("multi:1", &image.platform).unwrap();
+        assert_eq!(found.unwrap().digest, image.digest);
+        assert!(!image.is_dangling(), "an image of a named index");
+    }
+    let other = "linux/riscv64".parse().unwrap();
+    assert_eq!(store.find_image_for("multi:1", &other).unwrap(), None);
+    assert_eq!(
+        store.named(&"multi:1".parse().unwrap()).unwrap(),
+        Some(index.digest)
+    );
+    assert_eq!(store.prune_images(false, |_| true).unwrap().deleted, []);
+}
+
+#[test]
+fn removing_the_name_of_an_index_removes_all_its_images() {
+    let store = store();
+    let (index, [amd, arm]) = two_platforms(&store);
+    let name = "other:1".parse().unwrap();
+    store.name(&name, &index.digest, "tag").unwrap();
+    let removed = store.remove_image("multi:1", false).unwrap();
+    assert_eq!(removed.deleted, [], "another name means it");
+    let removed = store.remove_image("other:1", false).unwrap();
+    assert_eq!(removed.untagged, [name]);
+    let mut ids = [amd.id, arm.id];
+    ids.sort_by_key(|id| (removed.deleted.first() != Some(id), *id));
+    assert_eq!(removed.deleted, ids);
+    assert_eq!(store.images().unwrap(), []);
+    assert_eq!(store.blob(&index.digest).unwrap(), None);
+}
+
+#[test]
+fn an_image_of_an_index_is_removed_alone_only_by_force() {
+    let store = store();
+    let (index, images) = two_platforms(&store);
+    let [main, other] = match images[0].names.is_empty() {
+        true => [&images[1], &images[0]],
+        false => [&images[0], &images[1]],
+    };
+    let error = store
+        .remove_image(&other.digest.to_string(), false)
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict, "{error}");
+    store.remove_image(&other.digest.to_string(), true).unwrap();
+    assert_eq!(
+        store.find_index("multi:1").unwrap(),
+        None,
+        "it is no index any more"
+    );
+    assert_eq!(store.index(&index.digest).unwrap(), None);
+    assert_eq!(store.resolve("multi:1").unwrap().digest, main.digest);
+}
+
+#[test]
+fn an_index_needs_its_images() {
+    let store = store();
+    let missing = oci::Digest::sha256_of(b"missing");
+    let index = oci::Index {
+        schema_version: 2,
+        media_type: Some(oci::media_type::OCI_INDEX.to_owned()),
+        artifact_type: None,
+        manifests: vec![oci::Descriptor::new(
+            oci::media_type::OCI_MANIFEST,
+            missing,
+            1,
+        )],
+        subject: None,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let lease = store.lease("test").unwrap();
+    let put = lease.put_index(store::NewIndex {
+        bytes: &serde_json::to_vec(&index).unwrap(),
+        media_type: None,
+        names: &["multi:1".parse().unwrap()],
+        by: "test",
+    });
+    assert!(matches!(put, Err(Error::MissingBlob(digest)) if digest == missing));
+    assert_eq!(store.find_index("multi:1").unwrap(), None);
+}

@@ -2,6 +2,7 @@
 
 mod files;
 mod grants;
+mod output;
 mod sandbox;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use engine::building::{BuildRequest, Dockerfile};
 
 use self::files::Files;
 use self::grants::Grants;
+use self::output::OutputFlags;
 use self::sandbox::Sandbox;
 use super::{Context, DONE, Outcome};
 use crate::args::Progress;
@@ -30,9 +32,6 @@ pub(crate) struct Build {
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// What the image is to run on: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
     /// Set an ARG: NAME=VALUE, or NAME to take it from here
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
@@ -51,6 +50,8 @@ pub(crate) struct Build {
     sandbox: Sandbox,
     #[command(flatten)]
     grants: Grants,
+    #[command(flatten)]
+    output: OutputFlags,
     #[command(flatten)]
     files: Files,
     /// Print the image's id only
@@ -72,14 +73,18 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         context.progress()
     };
     let (request, files) = request(args, context)?;
+    let to_stdout = output::to_stdout(&request);
     let engine = context.build_engine()?;
     let display = Display::new(progress, "Building", context.settings.colour);
     let result = engine.build(&request, &|event| show(&display, &event));
     display.end();
     let built = result?;
     files.write(&built)?;
+    let id = built.id.map_or_else(String::new, |id| format!("{id}\n"));
     match progress {
-        Progress::Quiet => render::data(&format!("{}\n", built.id))?,
+        // What goes to stdout is all that goes there.
+        Progress::Quiet | Progress::Json if to_stdout => {}
+        Progress::Quiet => render::data(&id)?,
         Progress::Json => render::json_line(&built.metadata)?,
         Progress::Auto | Progress::Tty | Progress::Plain => render::talk(&last_line(&built)),
     }
@@ -101,7 +106,6 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
         },
         tags: args.tags,
         target: args.target,
-        platform: args.platform,
         build_args,
         labels: engine::containers::labels(&args.labels)?,
         no_cache: args.no_cache,
@@ -110,6 +114,7 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
     };
     args.sandbox.apply(&mut request)?;
     args.grants.apply(&context.settings, &mut request)?;
+    args.output.apply(&mut request)?;
     Ok((request, args.files))
 }
 
@@ -135,11 +140,9 @@ fn build_args(texts: &[String], epoch: Option<&str>) -> Result<Vec<(String, Stri
 fn last_line(built: &engine::building::Built) -> String {
     let names: String = built.names.iter().map(|name| format!(" {name}")).collect();
     let took = render::time::seconds(built.took.as_secs_f64());
-    format!(
-        "built {}{names}, {} in {took}",
-        built.id,
-        render::size(built.size)
-    )
+    let id = built.id.map_or_else(String::new, |id| format!(" {id}"));
+    let size = render::size(built.size);
+    format!("built{id}{names}, {size} in {took}")
 }
 
 fn show(display: &Display, event: &engine::building::Event) {
