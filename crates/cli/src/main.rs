@@ -16,6 +16,7 @@ mod error;
 mod progress;
 mod render;
 mod settings;
+mod template;
 
 use std::process::ExitCode;
 

@@ -86,6 +86,8 @@ impl Store {
                 return Ok(());
             };
             self.sync()?;
+            // Who died while this process was at work would otherwise leave its litter until one more command comes.
+            self.sweep()?;
             self.empty_trash()?;
             drop(lock);
             // Whoever was sent away while the lock was held had made its work visible before.

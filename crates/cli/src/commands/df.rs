@@ -3,40 +3,55 @@
 use clap::Args;
 
 use super::{Context, DONE, Outcome};
-use crate::args::Format;
-use crate::render;
+use crate::render::{self, ListFormat, Listing};
 
 /// Show what the store's parts take on the disk
 #[derive(Debug, Args)]
 pub(crate) struct Df {
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// How the list is printed: table, json, a Go template as `{{.Size}}`, or `table {{.Type}}\t{{.Size}}`
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true, value_parser = ListFormat::parse)]
+    format: ListFormat,
 }
 
 pub(crate) fn run(args: &Df, context: &Context) -> Outcome {
     let usage = context.engine()?.usage()?;
-    if args.format == Format::Json {
-        for row in &usage {
-            render::json_line(row)?;
+    let listing = Listing {
+        fields: [
+            ("Type", "TYPE"),
+            ("TotalCount", "TOTAL"),
+            ("Active", "ACTIVE"),
+            ("Size", "SIZE"),
+            ("Reclaimable", "RECLAIMABLE"),
+        ],
+        rows: usage
+            .iter()
+            .map(|row| {
+                [
+                    row.kind.clone(),
+                    row.total.to_string(),
+                    row.active.to_string(),
+                    render::size(row.size),
+                    render::size(row.reclaimable),
+                ]
+                .into()
+            })
+            .collect(),
+    };
+    let text = match &args.format {
+        ListFormat::Json => {
+            for row in &usage {
+                render::json_line(row)?;
+            }
+            return DONE;
         }
-        return DONE;
-    }
-    let rows: Vec<[String; 5]> = usage
-        .iter()
-        .map(|row| {
-            [
-                row.kind.clone(),
-                row.total.to_string(),
-                row.active.to_string(),
-                render::size(row.size),
-                render::size(row.reclaimable),
-            ]
-        })
-        .collect();
-    render::data(&render::table(
-        ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"],
-        &rows,
-    ))?;
+        ListFormat::Table => {
+            let header = listing.fields.map(|(_, header)| header);
+            let rows: Vec<_> = listing.rows.into_iter().map(|row| row.values).collect();
+            render::table(header, &rows)
+        }
+        ListFormat::Template(template) => listing.print(template)?,
+        ListFormat::TableOf(template) => listing.print_table(template)?,
+    };
+    render::data(&text)?;
     DONE
 }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{Context, Outcome};
 use crate::error::Failure;
 use crate::render;
+use crate::template::Template;
 
 /// Show everything about images and containers, as JSON
 #[derive(Debug, Args)]
@@ -17,9 +18,9 @@ pub(crate) struct Inspect {
     /// What the names mean
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
-    /// How it is printed
-    #[arg(long, value_enum, default_value = "json")]
-    format: JsonOnly,
+    /// How it is printed: json, or a Go template as `{{.State.Running}}`
+    #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true, value_parser = InspectFormat::parse)]
+    format: InspectFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,14 +31,24 @@ enum Kind {
     Container,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum JsonOnly {
+#[derive(Debug, Clone, PartialEq)]
+enum InspectFormat {
     /// An array of objects, as Docker prints it
     Json,
+    /// The template once for each
+    Template(Template),
+}
+
+impl InspectFormat {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            _ => render::listing::parse(text).map(Self::Template),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Inspect, context: &Context) -> Outcome {
-    let JsonOnly::Json = args.format;
     let engine = context.engine()?;
     let mut found = Vec::new();
     let mut code = ExitCode::SUCCESS;
@@ -48,10 +59,17 @@ pub(crate) fn run(args: &Inspect, context: &Context) -> Outcome {
             None => engine.inspect(name),
         };
         match value {
-            Ok(value) => found.push(value),
+            Ok(value) => match &args.format {
+                InspectFormat::Json => found.push(value),
+                InspectFormat::Template(template) => {
+                    render::data(&format!("{}\n", template.print(&value.into())?))?;
+                }
+            },
             Err(error) => code = Failure::from(error).report(),
         }
     }
-    render::json_pretty(&found)?;
+    if args.format == InspectFormat::Json {
+        render::json_pretty(&found)?;
+    }
     Ok(code)
 }

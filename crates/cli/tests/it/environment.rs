@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// A store, a folder to work in, and nothing of the surroundings.
 pub(crate) struct Environment {
@@ -197,6 +198,18 @@ pub(crate) fn busybox_tar() -> &'static Path {
         std::fs::remove_dir_all(&root).unwrap();
         tar
     })
+}
+
+/// Asks until it holds, for at most a minute. True if it did.
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
 }
 
 /// True if the test may go on; says that it was skipped otherwise.

@@ -9,6 +9,7 @@
 mod build;
 mod crash;
 mod environment;
+mod formats;
 mod images;
 mod rootless;
 mod run;

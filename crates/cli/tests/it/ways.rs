@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use crate::environment::{Answer, Environment, root_or_skip};
+use crate::environment::{Answer, Environment, eventually, root_or_skip};
 
 /// Runs the program with a way that is chosen.
 fn by_way(environment: &Environment, way: &str, arguments: &[&str]) -> Answer {
@@ -15,20 +14,8 @@ fn by_way(environment: &Environment, way: &str, arguments: &[&str]) -> Answer {
 /// The files of the store that loop devices have, after those that are going away went.
 fn looped(environment: &Environment) -> Vec<PathBuf> {
     let store = environment.store().canonicalize().unwrap();
-    eventually(60, || backing(&store).is_empty());
+    eventually(|| backing(&store).is_empty());
     backing(&store)
-}
-
-/// Asks until it holds, for at most so many seconds.
-fn eventually(seconds: u64, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(seconds);
-    while !condition() {
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    true
 }
 
 /// The same at this moment.
@@ -99,7 +86,7 @@ fn priv_a_kill_leaves_no_loop_device() {
         .spawn()
         .unwrap();
     // Index and tar of the one layer.
-    let mounted = eventually(60, || backing(&store).len() == 2);
+    let mounted = eventually(|| backing(&store).len() == 2);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(mounted, "{:?}", backing(&store));

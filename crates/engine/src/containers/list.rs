@@ -1,6 +1,7 @@
 //! `ps` and the JSON of `inspect`: containers as they are at this moment.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -147,11 +148,12 @@ impl Engine {
                 "Pid": pid,
                 "ExitCode": code,
                 "Error": record.ended.as_ref().and_then(|ended| ended.error.clone()).unwrap_or_default(),
-                "StartedAt": started,
-                "FinishedAt": finished,
+                "StartedAt": started.as_deref().unwrap_or(NEVER),
+                "FinishedAt": finished.as_deref().unwrap_or(NEVER),
             },
             "Image": container.image,
             "Name": format!("/{}", container.name),
+            "Mounts": mounts(&spec, container.dir()),
             "Config": {
                 "Image": container.image_name,
                 "Labels": record.labels,
@@ -165,6 +167,37 @@ impl Engine {
             "Spec": spec,
         }))
     }
+}
+
+/// What Docker says of a time that did not come, or is not known.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// What the user or the image had mounted, as Docker lists it. Files that every container gets are left out.
+fn mounts(spec: &Value, folder: &Path) -> Vec<Value> {
+    let mounts = spec["mounts"].as_array().into_iter().flatten();
+    mounts
+        .filter_map(|mount| {
+            let source = &mount["source"];
+            let (kind, path) = if let Some(bind) = source.get("bind") {
+                let path = bind["path"].as_str()?;
+                let ours = Path::new(path).starts_with(folder);
+                (if ours { "volume" } else { "bind" }, path)
+            } else if let Some(layers) = source.get("layers") {
+                ("volume", layers["plan"]["upper"]["dir"].as_str()?)
+            } else {
+                source.get("tmpfs")?;
+                ("tmpfs", "")
+            };
+            Some(json!({
+                "Type": kind,
+                "Source": path,
+                "Destination": mount["target"],
+                "Mode": "",
+                "RW": mount["readonly"] != true,
+                "Propagation": if kind == "bind" { "rprivate" } else { "" },
+            }))
+        })
+        .collect()
 }
 
 /// The filters of `ps`.

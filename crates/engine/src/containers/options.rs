@@ -388,17 +388,30 @@ pub fn memory(text: &str) -> Result<u64, OptionError> {
 ///
 /// # Errors
 ///
-/// Not a positive decimal.
+/// Not a positive decimal, or more than this host has.
 pub fn cpus(text: &str) -> Result<u64, OptionError> {
+    let ours = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
+    cpus_of(text, ours)
+}
+
+fn cpus_of(text: &str, host: u32) -> Result<u64, OptionError> {
+    const WHAT: &str = "number of CPUs";
     match text.parse::<f64>() {
+        Ok(value) if value > f64::from(host) => wrong(
+            WHAT,
+            text,
+            format!(
+                "range of CPUs is from 0.01 to {host}.00, as there are only {host} CPUs available"
+            ),
+        ),
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "checked to lie between 0.01 and 100000"
+            reason = "checked to lie between 0.01 and the number of CPUs"
         )]
-        Ok(value) if (0.01..=100_000.0).contains(&value) => Ok((value * 1000.0).round() as u64),
+        Ok(value) if value >= 0.01 => Ok((value * 1000.0).round() as u64),
         _ => wrong(
-            "number of CPUs",
+            WHAT,
             text,
             "expected a decimal of at least 0.01, like `1.5`",
         ),
@@ -576,6 +589,18 @@ pub fn merge_env(into: &mut Vec<String>, more: impl IntoIterator<Item = String>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpus_are_at_most_those_of_the_host() {
+        assert_eq!(cpus_of("1.5", 2).unwrap(), 1500);
+        assert_eq!(cpus_of("2", 2).unwrap(), 2000);
+        assert_eq!(cpus_of("0.01", 1).unwrap(), 10);
+        let error = cpus_of("2.01", 2).unwrap_err().to_string();
+        assert!(error.contains("from 0.01 to 2.00"), "{error}");
+        for text in ["0", "0.001", "-1", "NaN", "x", "", "inf", "1e9"] {
+            assert!(cpus_of(text, 64).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_powers_of_1024() {

@@ -68,7 +68,11 @@ impl Engine {
             "Size": image.size,
             "RootFS": { "Type": config.rootfs.kind, "Layers": image.layers },
             "Metadata": { "LastTagTime": last_tagged },
-            "Descriptor": { "mediaType": image.media_type, "digest": image.digest },
+            "Descriptor": {
+                "mediaType": image.media_type,
+                "digest": image.digest,
+                "size": self.store().read_blob(&image.digest)?.len(),
+            },
         });
         let list = index.map(|index| list_fields(&index));
         // Docker leaves these out where there is nothing to say.
