@@ -45,7 +45,8 @@ pub(crate) fn findings(
     request: &Request,
     known: &Known<'_>,
 ) -> Result<(Vec<Diagnostic>, bool), Error> {
-    let config = config(file, request)?;
+    let mut config = config(file, request)?;
+    config.asked.extend(&request.also_check);
     let patterns = match &request.ignore {
         // What is wrong with it is said when the context is read.
         Some(ignore) => ignore::Patterns::parse(&ignore.text).ok(),
@@ -71,7 +72,7 @@ pub(crate) fn findings(
             .filter(|finding| config.wants(finding.code))
             .cloned(),
     );
-    let fatal = config.error && !found.is_empty();
+    let fatal = config.error && found.iter().any(|finding| config.counts(finding.code));
     Ok((found, fatal))
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn findings(
 ///
 /// The Dockerfile cannot be parsed, or its `check` directive is wrong.
 pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
-    let file = dockerfile::parse(&request.dockerfile.text).map_err(Error::Dockerfile)?;
+    let file = request.parse().file.map_err(Error::Dockerfile)?;
     let settings = plan::settings(&file, request);
     let globals =
         GlobalScope::new(&file, &settings).map_err(|error| Error::Dockerfile(vec![error]))?;

@@ -69,5 +69,10 @@ pub enum Event {
         error: String,
     },
     /// Something about the Dockerfile that does not stop the build.
-    Warning(Diagnostic),
+    Warning {
+        /// What, and where.
+        finding: Diagnostic,
+        /// The file that the place is in, as people call it.
+        file: String,
+    },
 }

@@ -137,6 +137,7 @@ impl Solver<'_> {
         key.define("destination", &copy.destination);
         let flags = [
             ("into directory", copy.into_directory),
+            ("if exists", copy.optional),
             ("link", copy.link),
             ("parents", copy.parents),
             ("unpack", copy.unpack),
@@ -204,13 +205,22 @@ impl Solver<'_> {
             .as_ref()
             .filter(|_| copy.origin == Origin::Context);
         match (error, ignore) {
-            (CopyError::NotFound { path, origin, .. }, Some(ignore)) => {
+            (
+                CopyError::NotFound {
+                    path,
+                    origin,
+                    nearest,
+                    ..
+                },
+                Some(ignore),
+            ) => {
                 let filter = ContextFilter::new(Some(ignore), None);
                 let ignored = filter.is_ok_and(|filter| filter.ignores(path.trim_matches('/')));
                 CopyError::NotFound {
                     path,
                     origin,
                     ignored,
+                    nearest,
                 }
             }
             (error, _) => error,

@@ -65,6 +65,7 @@ pub use users::UserError;
 use std::borrow::Cow;
 
 use dockerfile::Diagnostic;
+pub use dockerfile::lint::Asked;
 use oci::Platform;
 use store::{Lease, Store};
 
@@ -155,7 +156,9 @@ pub fn solve(
         "[internal] load build definition from {}",
         request.dockerfile.name
     ));
-    let parsed = dockerfile::parse(&request.dockerfile.text).map_err(|errors| {
+    let dockerfile::Parsed { file, included } = request.parse();
+    let included: Vec<String> = included.into_iter().map(|file| file.path).collect();
+    let parsed = file.map_err(|errors| {
         told.failed(
             &errors
                 .first()
@@ -166,7 +169,11 @@ pub fn solve(
     told.done();
     let request = &*with_context_time(request, &parsed);
     let mut warned = Vec::new();
-    let mut one = |request: &Request| solve_one(request, &parsed, sources, teller, &mut warned);
+    let read = Read {
+        file: &parsed,
+        included: &included,
+    };
+    let mut one = |request: &Request| solve_one(request, read, sources, teller, &mut warned);
     match platforms {
         [] => Ok(vec![one(request)?]),
         _ => platforms
@@ -182,14 +189,25 @@ pub fn solve(
     }
 }
 
+/// A Dockerfile that was read, and the paths of what it includes.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    file: &'a dockerfile::Dockerfile,
+    included: &'a [String],
+}
+
 /// Builds for one platform; `warned` has the findings that were told already.
 fn solve_one(
     request: &Request,
-    parsed: &dockerfile::Dockerfile,
+    read: Read<'_>,
     sources: &Sources<'_>,
     teller: &Teller<'_>,
     warned: &mut Vec<Diagnostic>,
 ) -> Result<Solved, Error> {
+    let Read {
+        file: parsed,
+        included,
+    } = read;
     let epoch = epoch(request, parsed)?;
     let lease = sources.lease;
     let graph = plan::plan(parsed, request, sources.bases, lease.store())?;
@@ -205,7 +223,13 @@ fn solve_one(
     }
     for finding in findings {
         if !warned.contains(&finding) {
-            teller.tell(Event::Warning(finding.clone()));
+            let place = finding.span.file.checked_sub(1);
+            let file = place.and_then(|number| included.get(number as usize));
+            let file = file.unwrap_or(&request.dockerfile.name).clone();
+            teller.tell(Event::Warning {
+                finding: finding.clone(),
+                file,
+            });
             warned.push(finding);
         }
     }

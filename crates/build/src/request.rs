@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dockerfile::Parsed;
+use dockerfile::lint::Asked;
 use oci::{DiffId, Platform, Reference};
 
 use crate::events::Event;
@@ -90,6 +92,11 @@ impl std::fmt::Debug for SecretSource {
 pub struct Request {
     /// The Dockerfile.
     pub dockerfile: Text,
+    /// The files that the Dockerfile may include, by their paths in the context: the text of each, or why it cannot be had.
+    /// Only a Dockerfile with the extension `include` looks at them.
+    pub includes: BTreeMap<String, Result<String, String>>,
+    /// Checks that were asked for beyond Docker's and those that the Dockerfile asks for.
+    pub also_check: Asked,
     /// What COPY takes files from; none if the build has no context.
     pub context: Option<ContextFiles>,
     /// The time that `SOURCE_DATE_EPOCH=context` means, in seconds since 1970; a directory has none.
@@ -134,6 +141,31 @@ pub struct Request {
     pub epoch: Option<i64>,
     /// Now, in seconds since 1970 and nanoseconds.
     pub now: (i64, u32),
+}
+
+impl Request {
+    /// Reads the Dockerfile, with what it includes.
+    #[must_use]
+    pub fn parse(&self) -> Parsed {
+        dockerfile::parse_including(&self.dockerfile.text, &mut |path| {
+            let found = self.includes.get(path).cloned();
+            found.unwrap_or_else(|| Err("it was not read".to_owned()))
+        })
+    }
+
+    /// The texts that places are in, as [`dockerfile::Span::file`] counts them: the Dockerfile, and what it includes.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Text> {
+        let mut sources = vec![self.dockerfile.clone()];
+        if !self.includes.is_empty() {
+            let included = self.parse().included.into_iter();
+            sources.extend(included.map(|file| Text {
+                name: file.path,
+                text: file.text.to_string(),
+            }));
+        }
+        sources
+    }
 }
 
 /// What a build tells while it works.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use engine::building::{Diagnostic, Text};
+
 use crate::render;
 
 /// A command that failed.
@@ -11,6 +13,8 @@ pub(crate) struct Failure {
     message: String,
     /// What is shown before the message as it is: the excerpt of a Dockerfile, the last output of a step.
     excerpt: Option<String>,
+    /// What is wrong with a Dockerfile; it is shown instead of the message.
+    mistakes: Option<Box<(Vec<Text>, Vec<Diagnostic>)>>,
     hints: Vec<String>,
     code: u8,
     /// The reader of stdout went away: nothing is said.
@@ -23,6 +27,7 @@ impl Failure {
         Self {
             message: message.into(),
             excerpt: None,
+            mistakes: None,
             hints: Vec::new(),
             code: 1,
             silent: false,
@@ -55,7 +60,17 @@ impl Failure {
             if let Some(excerpt) = &self.excerpt {
                 render::talk(excerpt.trim_end());
             }
-            render::talk(&format!("error: {}", render::printable(&self.message)));
+            match &self.mistakes {
+                Some(mistakes) => {
+                    let (sources, mistakes) = mistakes.as_ref();
+                    let colour = crate::settings::colour();
+                    render::talk(&render::mistakes(sources, mistakes, colour, None));
+                    if let 2.. = mistakes.len() {
+                        render::talk(&format!("\nerror: {} mistakes", mistakes.len()));
+                    }
+                }
+                None => render::talk(&format!("error: {}", render::printable(&self.message))),
+            }
             for hint in &self.hints {
                 render::talk(&format!("hint: {}", render::printable(hint)));
             }
@@ -83,6 +98,9 @@ impl From<engine::Error> for Failure {
         Self {
             message: chain(&error),
             excerpt: error.excerpt(),
+            mistakes: error
+                .mistakes()
+                .map(|(sources, mistakes)| Box::new((sources.to_vec(), mistakes.to_vec()))),
             hints: error.hints(),
             code: error.exit_code(),
             silent: error.is_reader_gone(),

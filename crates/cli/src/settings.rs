@@ -77,9 +77,14 @@ impl Settings {
             progress: text("BARQUE_PROGRESS").or_else(|| text("BUILDKIT_PROGRESS")),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             ssh_auth_sock: path("SSH_AUTH_SOCK"),
-            colour: text("NO_COLOR").is_none() && crate::render::stderr_is_terminal(),
+            colour: colour(),
         })
     }
+}
+
+/// Whether talk may have colours.
+pub(crate) fn colour() -> bool {
+    text("NO_COLOR").is_none() && crate::render::stderr_is_terminal()
 }
 
 /// A variable that is set to something.

@@ -4,6 +4,7 @@
 //! against what, is for [`crate::expand`] and [`crate::scope`]. Text that is already free of
 //! Dockerfile syntax (JSON arrays, heredoc bodies) says so.
 
+use crate::extension::Extensions;
 use crate::mount::MountFlag;
 use crate::{Diagnostic, Span};
 
@@ -48,6 +49,10 @@ pub struct Directives {
     pub syntax: Option<Directive>,
     /// The text of `check`: see [`crate::lint::Config`].
     pub check: Option<Directive>,
+    /// What `# barque: extensions=…` turns on.
+    pub extensions: Extensions,
+    /// The text of `# barque: check=…`: rules of ours that are looked for.
+    pub rules: Option<Directive>,
 }
 
 impl Default for Directives {
@@ -56,6 +61,8 @@ impl Default for Directives {
             escape: '\\',
             syntax: None,
             check: None,
+            extensions: Extensions::default(),
+            rules: None,
         }
     }
 }
@@ -147,6 +154,8 @@ pub enum InstructionKind {
     Shell(Vec<String>),
     /// STOPSIGNAL, unexpanded. See [`crate::signal`].
     StopSignal(String),
+    /// ENV, EXPOSE, LABEL or VOLUME with `--unset` or `--reset`.
+    Unset(Unset),
     /// USER, unexpanded.
     User(String),
     /// VOLUME: paths, unexpanded.
@@ -173,6 +182,7 @@ impl InstructionKind {
             Self::Run(_) => "RUN",
             Self::Shell(_) => "SHELL",
             Self::StopSignal(_) => "STOPSIGNAL",
+            Self::Unset(unset) => unset.what.keyword(),
             Self::User(_) => "USER",
             Self::Volume(_) => "VOLUME",
             Self::Workdir(_) => "WORKDIR",
@@ -354,6 +364,8 @@ pub struct CopyFlags {
     pub chown: Option<String>,
     /// `--chmod`, unexpanded. See [`crate::chmod`].
     pub chmod: Option<String>,
+    /// `--if-exists`, of the extension of that name.
+    pub if_exists: bool,
     /// `--link`
     pub link: bool,
     /// COPY `--parents`
@@ -465,4 +477,38 @@ pub struct Onbuild {
     pub expression: String,
     /// The keyword of that instruction in upper case.
     pub trigger: &'static str,
+}
+
+/// Settings of an image that an instruction takes away again: the extension `reset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unset {
+    /// Settings of which kind.
+    pub what: Settable,
+    /// Which ones, unexpanded; all of them if there are none.
+    pub names: Vec<String>,
+}
+
+/// Settings of an image of which there can be several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settable {
+    /// ENV
+    Env,
+    /// EXPOSE
+    Expose,
+    /// LABEL
+    Label,
+    /// VOLUME
+    Volume,
+}
+
+impl Settable {
+    /// The keyword in upper case.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Env => "ENV",
+            Self::Expose => "EXPOSE",
+            Self::Label => "LABEL",
+            Self::Volume => "VOLUME",
+        }
+    }
 }

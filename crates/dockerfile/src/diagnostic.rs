@@ -38,7 +38,7 @@ pub struct Diagnostic {
     /// What could be done.
     pub hints: Vec<String>,
     /// Other places that matter.
-    pub labels: Vec<Label>,
+    pub labels: Box<[Label]>,
 }
 
 impl Diagnostic {
@@ -50,7 +50,7 @@ impl Diagnostic {
             message: message.into(),
             span,
             hints: Vec::new(),
-            labels: Vec::new(),
+            labels: Box::default(),
         }
     }
 
@@ -72,11 +72,21 @@ impl Diagnostic {
     /// Adds a second place.
     #[must_use]
     pub fn with_label(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.labels.push(Label {
-            span,
-            text: text.into(),
-        });
+        self.label(span, text);
         self
+    }
+
+    /// Adds a second place to a diagnostic that is there already.
+    pub(crate) fn label(&mut self, span: Span, text: impl Into<String>) {
+        let text = text.into();
+        let mut labels = std::mem::take(&mut self.labels).into_vec();
+        labels.push(Label { span, text });
+        self.labels = labels.into_boxed_slice();
+    }
+
+    /// The page about the check that found this, in the source tree; `None` if it is no finding of a check.
+    pub fn page(&self) -> Option<String> {
+        Some(crate::lint::Rule::find(self.code)?.page())
     }
 
     /// Whether this makes the build fail.

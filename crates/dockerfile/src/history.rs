@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::ast::{Copy, Healthcheck, Script};
+use crate::ast::{Copy, Healthcheck, Script, Settable};
 
 /// The `comment` of every entry.
 pub const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -104,6 +104,15 @@ pub fn expose(ports: &[String]) -> String {
 /// VOLUME.
 pub fn volume(paths: &[String]) -> String {
     format!("VOLUME {}", list(paths))
+}
+
+/// `--unset` with the names that go, or `--reset` where there are none.
+pub fn unset(what: Settable, names: &[String]) -> String {
+    let keyword = what.keyword();
+    match names {
+        [] => format!("{keyword} --reset"),
+        names => format!("{keyword} --unset {}", names.join(" ")),
+    }
 }
 
 /// SHELL.

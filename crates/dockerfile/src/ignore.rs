@@ -58,6 +58,7 @@ impl Patterns {
                     Ok(pattern) => patterns.push(pattern),
                     Err(error) => {
                         let span = Span {
+                            file: 0,
                             start,
                             end: start + line.trim_end().len(),
                             first_line: number,

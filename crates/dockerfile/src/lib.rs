@@ -14,6 +14,7 @@ mod diagnostic;
 pub mod duration;
 mod excerpt;
 pub mod expand;
+pub mod extension;
 pub mod glob;
 mod heredoc;
 pub mod history;
@@ -36,6 +37,8 @@ pub use ast::*;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use excerpt::excerpt;
 pub use invalid::InvalidValue;
-pub use parse::{detect_syntax, parse, parse_instruction};
+pub use parse::{
+    Included, Loader, Parsed, detect_syntax, parse, parse_including, parse_instruction,
+};
 pub use span::Span;
 pub use suggest::nearest;

@@ -115,6 +115,12 @@ impl Variables {
         }
     }
 
+    fn remove(&mut self, name: &str) {
+        if let Some(at) = self.index.remove(name) {
+            self.entries[at] = None;
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let entries = self.entries.iter().flatten();
         entries.map(|(name, value)| (name.as_str(), value.as_str()))
@@ -311,6 +317,14 @@ impl StageScope {
             self.build.set(name, value.clone());
         }
         Ok((expanded, names))
+    }
+
+    /// Takes variables that ENV set, here or in the base, away from the image and from what follows.
+    pub fn unset(&mut self, names: &[String]) {
+        for name in names {
+            self.image.remove(name);
+            self.build.remove(name);
+        }
     }
 
     /// Expands pairs that set no variables: those of LABEL.

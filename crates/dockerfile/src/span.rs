@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 
-/// A stretch of the source: bytes `start..end`, on lines `first_line..=last_line` (counted from 1).
+/// A stretch of a source: bytes `start..end`, on lines `first_line..=last_line` (counted from 1).
+///
+/// Most Dockerfiles are one text; INCLUDE makes them of several, and `file` says which one is meant.
 ///
 /// The default is the empty stretch at the beginning of nothing (line 0); it stands for text that
 /// has no place in a file, such as a trigger that came from a base image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
+    /// 0 is the Dockerfile itself; others are those of [`crate::Parsed::included`], counted from 1.
+    pub file: u32,
     /// Offset of the first byte.
     pub start: usize,
     /// Offset of the byte after the last one.
@@ -24,10 +28,11 @@ impl Span {
         self.start..self.end
     }
 
-    /// The smallest span that holds both.
+    /// The smallest span that holds both, which are in the same file.
     #[must_use]
     pub fn to(self, other: Self) -> Self {
         Self {
+            file: self.file,
             start: self.start.min(other.start),
             end: self.end.max(other.end),
             first_line: self.first_line.min(other.first_line),

@@ -125,10 +125,8 @@ pub enum Error {
     /// A build failed.
     #[error("{source}")]
     Build {
-        /// What the Dockerfile is called.
-        name: String,
-        /// Its text.
-        text: String,
+        /// The Dockerfile, and what it includes.
+        sources: Vec<build::Text>,
         /// Why.
         source: Box<build::Error>,
     },
@@ -256,7 +254,22 @@ impl Error {
     #[must_use]
     pub fn excerpt(&self) -> Option<String> {
         match self {
-            Self::Build { name, text, source } => Some(build_excerpt(name, text, source)),
+            Self::Build { sources, source } if self.mistakes().is_none() => {
+                build_excerpt(sources, source)
+            }
+            _ => None,
+        }
+    }
+
+    /// What is wrong with a Dockerfile, each with its place, and the texts that the places are in, as
+    /// [`dockerfile::Span::file`] counts them.
+    #[must_use]
+    pub fn mistakes(&self) -> Option<(&[build::Text], &[dockerfile::Diagnostic])> {
+        match self {
+            Self::Build { sources, source } => match source.as_ref() {
+                build::Error::Dockerfile(mistakes) => Some((sources, mistakes)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -322,8 +335,10 @@ fn store_hints(error: &store::Error) -> Vec<String> {
     vec![hint]
 }
 
-/// The last output of the step that failed, and the place of each fault, as buildx shows them.
-fn build_excerpt(name: &str, text: &str, error: &build::Error) -> String {
+/// The last output of the step that failed, and its place in the Dockerfile, as buildx shows them.
+///
+/// Mistakes in a Dockerfile are data: see [`Error::mistakes`].
+fn build_excerpt(sources: &[build::Text], error: &build::Error) -> Option<String> {
     const RULE: &str = "------\n";
     let mut shown = String::new();
     if let build::Error::Step(failure) = error
@@ -336,17 +351,12 @@ fn build_excerpt(name: &str, text: &str, error: &build::Error) -> String {
             output.trim_end()
         ));
     }
-    if let build::Error::Dockerfile(faults) = error {
-        for fault in faults {
-            shown.push_str(&dockerfile::excerpt(text, name, fault.span));
-            if faults.len() > 1 {
-                shown.push_str(&format!("{}\n", fault.message));
-            }
-        }
-    } else if let Some(span) = error.span() {
-        shown.push_str(&dockerfile::excerpt(text, name, span));
+    if let Some(span) = error.span()
+        && let Some(source) = sources.get(span.file as usize)
+    {
+        shown.push_str(&dockerfile::excerpt(&source.text, &source.name, span));
     }
-    shown
+    (!shown.is_empty()).then_some(shown)
 }
 
 /// What to do about an owner that cannot be.
@@ -367,10 +377,8 @@ fn owner_is_not_mapped(error: &(dyn std::error::Error + 'static)) -> bool {
 
 fn build_hints(error: &build::Error) -> Vec<String> {
     match error {
-        build::Error::Dockerfile(faults) => faults
-            .iter()
-            .flat_map(|fault| fault.hints.clone())
-            .collect(),
+        // They stand with the mistakes: see `Error::mistakes`.
+        build::Error::Dockerfile(_) => Vec::new(),
         build::Error::Base { .. } => {
             vec!["`barque images` lists what is in the store; `barque load` and `barque import` add to it".to_owned()]
         }
@@ -386,9 +394,29 @@ fn build_hints(error: &build::Error) -> Vec<String> {
                     "`--ssh {id}` gives it the agent of `SSH_AUTH_SOCK`"
                 )]
             }
+            build::StepError::Copy(error) => copy_hints(error),
             _ => Vec::new(),
         },
         build::Error::Store(error) => store_hints(error),
         build::Error::Pack(_) => Vec::new(),
+    }
+}
+
+/// What to do about a source that is not there.
+fn copy_hints(error: &build::CopyError) -> Vec<String> {
+    match error {
+        build::CopyError::NotFound {
+            ignored: true,
+            path,
+            ..
+        } => vec![format!(
+            "a line `!{}` in the ignore file takes it back in",
+            path.trim_matches('/')
+        )],
+        build::CopyError::NotFound {
+            nearest: Some(nearest),
+            ..
+        } => vec![format!("did you mean `{nearest}`?")],
+        _ => Vec::new(),
     }
 }

@@ -37,6 +37,17 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same failure, of a file under a temporary name, told of the name that a person knows.
+    #[must_use]
+    pub fn on(self, path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            ..self
+        }
+    }
+}
+
 /// The result of a file operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -179,5 +190,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if result.is_err() {
         std::fs::remove_file(&temporary).ok();
     }
-    result
+    result.map_err(|error| error.on(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_called_by_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("missing/x.json");
+        let error = replace(&file, b"x").unwrap_err();
+        assert_eq!(error.path, file);
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) use source::{ImageSource, Source};
 pub use stream::StreamError;
 pub(crate) use stream::{read_unknown, unknown};
 
-use crate::context::tree::NodeId;
+use crate::context::tree::{NodeId, Tree};
 use crate::plan::graph::CopyStep;
 use crate::rootfs::Rootfs;
 use crate::users::{self, UserError};
@@ -46,6 +46,8 @@ pub enum CopyError {
         origin: String,
         /// It is there, but ignored.
         ignored: bool,
+        /// What is there and has nearly that name.
+        nearest: Option<String>,
     },
     /// A malformed pattern.
     #[error(transparent)]
@@ -185,15 +187,16 @@ pub(crate) fn list(
         let Some(source) = source else {
             return Err(CopyError::NoContext(path.clone()).into());
         };
-        let nothing = |nothing| failed(nothing, path, &step.origin_name);
+        let nothing = |nothing| failed(nothing, path, step, source.tree());
         if step.parents {
             destination.enter(&mut entries)?;
-            for (top, nodes) in select::select_parents(source.tree(), path).map_err(nothing)? {
+            let selected = select::select_parents(source.tree(), path);
+            for (top, nodes) in if_there(step, selected).map_err(nothing)? {
                 destination.place_parents(source.tree(), top.node, &nodes, &mut entries)?;
             }
             continue;
         }
-        for selected in select::select(source.tree(), path).map_err(nothing)? {
+        for selected in if_there(step, select::select(source.tree(), path)).map_err(nothing)? {
             if step.unpack && archive::is_archive(source, selected.node)? {
                 archives.push(selected.node);
                 destination.enter(&mut entries)?;
@@ -227,14 +230,23 @@ pub(crate) fn list(
     })
 }
 
-fn failed(nothing: Nothing, path: &str, origin: &str) -> Unlisted {
+/// With `--if-exists`, what is not there is as a pattern that matches nothing.
+fn if_there<T>(step: &CopyStep, selected: Result<Vec<T>, Nothing>) -> Result<Vec<T>, Nothing> {
+    match selected {
+        Err(Nothing::NotFound) if step.optional => Ok(Vec::new()),
+        selected => selected,
+    }
+}
+
+fn failed(nothing: Nothing, path: &str, step: &CopyStep, tree: &Tree) -> Unlisted {
     let path = path.to_owned();
     let error = match nothing {
         Nothing::Unread => return Unlisted::Unread,
         Nothing::NotFound => CopyError::NotFound {
             ignored: false,
+            nearest: select::nearest(tree, &path),
             path,
-            origin: origin.to_owned(),
+            origin: step.origin_name.clone(),
         },
         Nothing::Pattern(error) => CopyError::Pattern(error),
         Nothing::Loop => CopyError::Links(path),

@@ -215,6 +215,37 @@ pub(crate) fn follow(tree: &Tree, node: NodeId) -> Result<NodeId, Nothing> {
     resolve(tree, parent, &[tree.name(node)])
 }
 
+/// Most names of a directory that are compared with one that is not there. Each costs some microseconds.
+const MAX_COMPARED: usize = 10_000;
+
+/// The path nearest to one that is not there: as far as it is right, then the name most like the next one.
+pub(crate) fn nearest(tree: &Tree, path: &str) -> Option<String> {
+    let parts = components(path);
+    let mut at = 0;
+    for (index, part) in parts.iter().enumerate() {
+        if let Ok(next) = resolve(tree, at, &[part.as_bytes()]) {
+            at = next;
+            continue;
+        }
+        let names: Vec<&str> = tree
+            .children(at)
+            .take(MAX_COMPARED)
+            .filter_map(|child| std::str::from_utf8(tree.name(child)).ok())
+            .collect();
+        let found = dockerfile::nearest(part, names)?;
+        let mut meant = parts[..index].to_vec();
+        meant.push(found);
+        // The rest of the path may be right.
+        let whole: Vec<&str> = meant.iter().chain(&parts[index + 1..]).copied().collect();
+        let bytes: Vec<&[u8]> = whole.iter().map(|part| part.as_bytes()).collect();
+        return Some(match resolve(tree, 0, &bytes) {
+            Ok(_) => whole.join("/"),
+            Err(_) => meant.join("/"),
+        });
+    }
+    None
+}
+
 /// Follows a path from `start`, links included, never above the root.
 pub(crate) fn resolve(tree: &Tree, start: NodeId, parts: &[&[u8]]) -> Result<NodeId, Nothing> {
     let mut at = start;

@@ -168,6 +168,7 @@ impl Solver<'_> {
             mode: None,
             link: true,
             parents: false,
+            optional: false,
             exclude: Vec::new(),
             unpack: false,
         };

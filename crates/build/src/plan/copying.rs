@@ -101,6 +101,7 @@ impl Planner<'_> {
             mode,
             link: expanded.flags.link,
             parents: expanded.flags.parents,
+            optional: expanded.flags.if_exists,
             exclude: expanded.flags.exclude.clone(),
             unpack: add && expanded.flags.unpack != Some(false),
         };

@@ -111,6 +111,8 @@ pub(crate) struct CopyStep {
     pub(crate) mode: Option<Chmod>,
     pub(crate) link: bool,
     pub(crate) parents: bool,
+    /// A source that is not there is none.
+    pub(crate) optional: bool,
     pub(crate) exclude: Vec<String>,
     /// ADD unpacks archives.
     pub(crate) unpack: bool,

@@ -193,6 +193,7 @@ fn configure(span: Span, kind: &InstructionKind, state: &mut State) -> Result<()
             state.config.author = Some(author.clone());
             history::maintainer(author)
         }
+        InstructionKind::Unset(unset) => super::unset::apply(span, unset, state)?,
         InstructionKind::Onbuild(trigger) => {
             state
                 .config

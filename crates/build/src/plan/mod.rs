@@ -10,6 +10,7 @@ mod instruction;
 mod run;
 #[cfg(test)]
 mod tests;
+mod unset;
 
 use std::collections::BTreeMap;
 
@@ -198,16 +199,18 @@ pub(crate) fn target(file: &Dockerfile, request: &Request) -> Result<usize> {
         .iter()
         .filter_map(|stage| stage.name.as_deref())
         .collect();
-    let span = file
-        .stages
-        .last()
-        .map_or_else(Span::default, |stage| stage.span);
+    // No place in the file is wrong: what there is to choose from says more than an excerpt.
     let error = Diagnostic::error(
         "unknown-target",
-        span,
+        Span::default(),
         format!("no stage is called `{name}`"),
     );
-    Err(with_nearest(error, name, names).into())
+    let mut error = with_nearest(error, name, names.clone());
+    error.hints.push(match names[..] {
+        [] => format!("no stage has a name; they have the numbers 0 to {last}"),
+        _ => format!("stages are {}", names.join(", ")),
+    });
+    Err(error.into())
 }
 
 /// Adds the question whether the nearest of `names` was meant.
@@ -526,13 +529,15 @@ impl Planner<'_> {
             }
             Named::Context(NamedContext::Image(reference)) | Named::Image(reference) => {
                 external = true;
-                let total = self.count(stage.instructions.iter().map(|i| &i.kind), &[]);
-                let name = format!(
-                    "{}FROM {}",
-                    self.prefix(number, 1, total + 1),
-                    reference.familiar()
-                );
-                let (step, config) = self.image(&reference, &platform, &name, stage.base_span)?;
+                let shown = reference.familiar();
+                let (step, config) = self.image(&reference, &platform, "", stage.base_span)?;
+                if self.steps[step].name.is_empty() {
+                    // How many steps there are is known now that its triggers are.
+                    let triggers = self.triggers(number, &config.config.on_build)?;
+                    let total = self.count(number, &triggers);
+                    let prefix = self.prefix(number, 1, total + 1);
+                    self.steps[step].name = format!("{prefix}FROM {shown}");
+                }
                 State {
                     top: Some(step),
                     ..self.begin_with(config, platform)
@@ -547,26 +552,9 @@ impl Planner<'_> {
     }
 
     fn run_instructions(&mut self, number: usize, external: bool, state: &mut State) -> Result<()> {
-        let stage = &self.file.stages[number];
         let texts = std::mem::take(&mut state.config.config.on_build);
-        let mut triggers = Vec::with_capacity(texts.len());
-        for text in &texts {
-            let parsed = dockerfile::parse_instruction(text).map_err(|errors| {
-                let why = errors
-                    .first()
-                    .map_or_else(String::new, |error| error.message.clone());
-                at(
-                    stage.span,
-                    format!("the base's trigger `ONBUILD {text}`: {why}"),
-                )
-            })?;
-            triggers.push(Instruction {
-                span: stage.span,
-                ..parsed
-            });
-        }
-        let total = self.count(stage.instructions.iter().map(|i| &i.kind), &triggers)
-            + usize::from(external);
+        let triggers = self.triggers(number, &texts)?;
+        let total = self.count(number, &triggers) + usize::from(external);
         let mut index = usize::from(external);
         let file = self.file;
         for instruction in triggers.iter().chain(&file.stages[number].instructions) {
@@ -581,15 +569,27 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn count<'k>(
-        &self,
-        kinds: impl Iterator<Item = &'k InstructionKind>,
-        triggers: &[Instruction],
-    ) -> usize {
-        let own = kinds.filter(|kind| makes_layer(kind)).count();
-        own + triggers
-            .iter()
-            .filter(|trigger| makes_layer(&trigger.kind))
+    /// Reads what the base of a stage wants done first.
+    fn triggers(&self, number: usize, texts: &[String]) -> Result<Vec<Instruction>> {
+        let span = self.file.stages[number].span;
+        let mut triggers = Vec::with_capacity(texts.len());
+        for text in texts {
+            let parsed = dockerfile::parse_instruction(text).map_err(|errors| {
+                let why = errors
+                    .first()
+                    .map_or_else(String::new, |error| error.message.clone());
+                at(span, format!("the base's trigger `ONBUILD {text}`: {why}"))
+            })?;
+            triggers.push(Instruction { span, ..parsed });
+        }
+        Ok(triggers)
+    }
+
+    /// How many instructions of a stage make layers, those of its base's triggers included.
+    fn count(&self, number: usize, triggers: &[Instruction]) -> usize {
+        let own = &self.file.stages[number].instructions;
+        let all = triggers.iter().chain(own);
+        all.filter(|instruction| makes_layer(&instruction.kind))
             .count()
     }
 

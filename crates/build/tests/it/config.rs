@@ -381,7 +381,7 @@ fn the_digest_of_a_small_build_is_pinned() {
 /// The codes of a build's warnings.
 fn warnings(outcome: &crate::support::Outcome) -> Vec<&'static str> {
     let code = |event: &build::Event| match event {
-        build::Event::Warning(warning) => Some(warning.code),
+        build::Event::Warning { finding, .. } => Some(finding.code),
         _ => None,
     };
     outcome.events.iter().filter_map(code).collect()

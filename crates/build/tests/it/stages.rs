@@ -62,7 +62,7 @@ fn f104_a_mistyped_target_has_a_hint() {
     site.request.target = Some("bulid".to_owned());
     match site.try_build("FROM scratch AS build\nENV a=b\n") {
         Err(build::Error::Dockerfile(diagnostics)) => {
-            assert_eq!(diagnostics[0].hints, ["did you mean `build`?"]);
+            assert_eq!(diagnostics[0].hints[0], "did you mean `build`?");
         }
         _ => panic!("the build did not fail as it should"),
     }
@@ -207,7 +207,7 @@ fn a_base_for_another_platform_gets_a_warning() {
     let warnings = |site: &Site| {
         let events = site.build("FROM base\nENV a=b\n").events;
         let warning = |event: &build::Event| match event {
-            build::Event::Warning(warning) => Some(warning.code),
+            build::Event::Warning { finding, .. } => Some(finding.code),
             _ => None,
         };
         events.iter().filter_map(warning).collect::<Vec<_>>()

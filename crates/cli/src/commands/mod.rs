@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
 use engine::{Engine, LayerChoice};
 
 use crate::args::{Cli, Command, Progress};
@@ -141,7 +142,11 @@ impl Context {
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            // clap proposes `-- --flag`, to say that what looks like a flag is none. Whoever mistypes one means a flag.
+            if error.kind() == ErrorKind::UnknownArgument {
+                error.remove(ContextKind::Suggested);
+            }
             let code = if error.use_stderr() { usage_code() } else { 0 };
             error.print().ok();
             return ExitCode::from(code);

@@ -28,8 +28,10 @@ impl Reader for Json {
             Event::Failed { step, message } => {
                 json!({"event": "failed", "step": step, "message": message})
             }
-            Event::Warning { line, text } => {
-                json!({"event": "warning", "line": line, "text": text})
+            Event::Warning { place, check, text } => {
+                let (file, line) = place.unzip();
+                let page = check.map(|check| format!("docs/checks/{check}.md"));
+                json!({"event": "warning", "file": file, "line": line, "check": check, "page": page, "text": text})
             }
         };
         render::talk(&value.to_string());

@@ -27,8 +27,12 @@ pub(crate) enum Event<'a> {
     Done { step: usize, seconds: f64 },
     /// A step failed.
     Failed { step: usize, message: &'a str },
-    /// Something that a person should know, with the Dockerfile's line if it is about one.
-    Warning { line: Option<u32>, text: &'a str },
+    /// Something that a person should know, with file and line if it is about one, and the check that found it.
+    Warning {
+        place: Option<(&'a str, u32)>,
+        check: Option<&'a str>,
+        text: &'a str,
+    },
 }
 
 /// A reader of events.
@@ -82,16 +86,37 @@ struct Quiet;
 
 impl Reader for Quiet {
     fn read(&mut self, event: Event<'_>) {
-        if let Event::Warning { line, text } = event {
-            crate::render::talk(&warning(line, text));
+        if let Event::Warning { place, check, text } = event {
+            crate::render::talk(&warning(place, check, text));
         }
     }
 }
 
 /// A warning as one line.
-fn warning(line: Option<u32>, text: &str) -> String {
-    match line {
-        Some(line) => format!("warning: {} (line {line})", crate::render::printable(text)),
-        None => format!("warning: {}", crate::render::printable(text)),
+fn warning(place: Option<(&str, u32)>, check: Option<&str>, text: &str) -> String {
+    let mut line = match check {
+        Some(check) => format!("warning: {check}: {text}"),
+        None => format!("warning: {text}"),
+    };
+    let place = place.map(|(file, line)| format!("{file}:{line}"));
+    let page = check.map(|check| format!("docs/checks/{check}.md"));
+    let behind: Vec<String> = place.into_iter().chain(page).collect();
+    if !behind.is_empty() {
+        line.push_str(&format!(" ({})", behind.join(", ")));
+    }
+    crate::render::printable(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warning;
+
+    #[test]
+    fn a_finding_names_its_place_and_the_page_about_it() {
+        assert_eq!(
+            warning(Some(("Dockerfile", 3)), Some("StageNameCasing"), "no"),
+            "warning: StageNameCasing: no (Dockerfile:3, docs/checks/StageNameCasing.md)"
+        );
+        assert_eq!(warning(None, None, "no"), "warning: no");
     }
 }

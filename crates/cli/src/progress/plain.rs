@@ -87,8 +87,8 @@ impl<W: Write + Send> Reader for Plain<W> {
                 self.flush(step, 0.0);
                 self.line(step, &format!("ERROR: {}", render::printable(message)));
             }
-            Event::Warning { line, text } => {
-                writeln!(self.out, "{}", super::warning(line, text)).ok();
+            Event::Warning { place, check, text } => {
+                writeln!(self.out, "{}", super::warning(place, check, text)).ok();
             }
         }
     }

@@ -146,9 +146,9 @@ impl Reader for Tty {
                 let mark = format!("ERROR: {}", render::printable(message));
                 self.finish(step, &mark, "31");
             }
-            Event::Warning { line, text } => {
+            Event::Warning { place, check, text } => {
                 self.screen
-                    .println(self.paint("33", &super::warning(line, text)))
+                    .println(self.paint("33", &super::warning(place, check, text)))
                     .ok();
             }
         }

@@ -1,6 +1,7 @@
 //! Everything that is printed: data on stdout, talk on stderr. Nothing else in the program prints.
 
 pub(crate) mod listing;
+mod mistakes;
 mod size;
 mod table;
 pub(crate) mod time;
@@ -8,6 +9,7 @@ pub(crate) mod time;
 use std::io::{self, IsTerminal, Write};
 
 pub(crate) use listing::{ListFormat, Listing, Row};
+pub(crate) use mistakes::mistakes;
 pub(crate) use size::size;
 pub(crate) use table::table;
 

@@ -11,6 +11,7 @@ mod crash;
 mod environment;
 mod formats;
 mod images;
+mod language;
 mod rootless;
 mod run;
 mod ssh;

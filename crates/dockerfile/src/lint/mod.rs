@@ -1,16 +1,19 @@
 //! Checks: what builds but is probably not meant.
 //!
-//! The rules of Docker's own checker under their own names, and a few more that are off until asked
-//! for. [`check`] looks at a whole file; it needs no image and no context, but finds more if it is
+//! The rules of Docker's own checker under their own names, and a few of ours. Most of ours are off until asked for. Each has
+//! a page in `docs/checks`. [`check`] looks at a whole file; it needs no image and no context, but finds more if it is
 //! told of them in [`Input`]. Rules that only a build can see
 //! ([`rules::INVALID_BASE_IMAGE_PLATFORM`]) are listed here and reported there, through [`Config::wants`].
 
+mod caches;
 mod config;
 mod file;
 pub mod rules;
+mod secrets;
+mod shell;
 mod stage;
 
-pub use config::Config;
+pub use config::{Asked, Config};
 pub use rules::{RULES, Rule};
 
 use crate::ast::Dockerfile;
@@ -58,7 +61,7 @@ pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
     file::check(input, &mut report);
     stage::check(input, &mut report);
     let mut found = report.found;
-    found.sort_by_key(|d| d.span.start);
+    found.sort_by_key(|d| (d.span.file, d.span.start));
     found
 }
 

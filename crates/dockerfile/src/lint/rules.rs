@@ -1,4 +1,4 @@
-//! The rules by name.
+//! The rules by name: Docker's, and ours.
 
 /// A rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,8 +7,22 @@ pub struct Rule {
     pub name: &'static str,
     /// What it asks for.
     pub summary: &'static str,
-    /// Whether it is off until `experimental` names it.
-    pub experimental: bool,
+    /// Whether it is not one of Docker's.
+    pub ours: bool,
+    /// Whether it is looked for without being asked for.
+    pub on: bool,
+}
+
+impl Rule {
+    /// The rule of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.name == name)
+    }
+
+    /// The page about it in the source tree: what it finds, a bad and a good example.
+    pub fn page(&self) -> String {
+        format!("docs/checks/{}.md", self.name)
+    }
 }
 
 macro_rules! rules {
@@ -18,24 +32,33 @@ macro_rules! rules {
         /// All rules, in alphabetical order.
         pub const RULES: &[Rule] = &[$($const),*];
     };
-    (@one #[experimental] $const:ident $name:literal $summary:literal) => {
+    (@one $(#[$kind:ident])? $const:ident $name:literal $summary:literal) => {
         #[doc = $summary]
-        pub const $const: Rule = Rule { name: $name, summary: $summary, experimental: true };
+        pub const $const: Rule = Rule {
+            name: $name,
+            summary: $summary,
+            ours: rules!(@ours $($kind)?),
+            on: rules!(@on $($kind)?),
+        };
     };
-    (@one $const:ident $name:literal $summary:literal) => {
-        #[doc = $summary]
-        pub const $const: Rule = Rule { name: $name, summary: $summary, experimental: false };
-    };
+    (@ours) => { false };
+    (@ours experimental) => { false };
+    (@ours $kind:ident) => { true };
+    (@on) => { true };
+    (@on ours_and_on) => { true };
+    (@on $kind:ident) => { false };
 }
 
 rules! {
-    #[experimental]
+    #[ours]
     ADD_WITHOUT_CHECKSUM "AddWithoutChecksum" "what ADD fetches is checked against a checksum"
-    #[experimental]
+    #[ours]
     APT_UPDATE_ALONE "AptUpdateAlone" "package lists are fetched in the RUN that installs from them"
+    #[ours]
+    CACHE_MOUNT_ELSEWHERE "CacheMountElsewhere" "a cache mount lies where the program that it is for keeps its cache"
     CONSISTENT_INSTRUCTION_CASING "ConsistentInstructionCasing" "all instructions are written in the same case"
     COPY_IGNORED_FILE "CopyIgnoredFile" "what is copied is not excluded by the ignore file"
-    #[experimental]
+    #[ours]
     COPY_SEVERAL_TO_FILE "CopySeveralToFile" "several sources go into a destination that ends in a slash"
     DUPLICATE_STAGE_NAME "DuplicateStageName" "names of stages differ"
     EXPOSE_INVALID_FORMAT "ExposeInvalidFormat" "EXPOSE names no addresses or ports of a host"
@@ -53,16 +76,13 @@ rules! {
     NO_EMPTY_CONTINUATION "NoEmptyContinuation" "continued instructions have no empty lines"
     REDUNDANT_TARGET_PLATFORM "RedundantTargetPlatform" "`FROM --platform` does not repeat the default"
     RESERVED_STAGE_NAME "ReservedStageName" "stages are not called `scratch` or `context`"
+    #[ours_and_on]
+    SECRET_IN_LAYER "SecretInLayer" "no file that holds a secret gets into the image"
     SECRETS_USED_IN_ARG_OR_ENV "SecretsUsedInArgOrEnv" "ARG and ENV hold no secrets"
     STAGE_NAME_CASING "StageNameCasing" "names of stages are in lower case"
     UNDEFINED_ARG_IN_FROM "UndefinedArgInFrom" "FROM uses ARGs that are declared before it"
     UNDEFINED_VAR "UndefinedVar" "variables are defined before they are used"
-    #[experimental]
+    #[ours]
     UNUSED_STAGE "UnusedStage" "every stage is the last one or used by another"
     WORKDIR_RELATIVE_PATH "WorkdirRelativePath" "the first WORKDIR is absolute"
-}
-
-/// Whether a rule is off until asked for.
-pub(super) fn is_experimental(name: &str) -> bool {
-    RULES.iter().any(|r| r.experimental && r.name == name)
 }

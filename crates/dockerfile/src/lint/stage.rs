@@ -1,7 +1,12 @@
 //! Rules about what is in a stage.
 
-use super::{BaseImage, Input, Report, Rule, rules};
-use crate::ast::{CommandLine, Copy, Instruction, InstructionKind as Kind, KeyValue, Run, Stage};
+use std::collections::BTreeSet;
+
+use super::{BaseImage, Input, Report, Rule, caches, rules, secrets};
+use crate::ast::{
+    CommandLine, Copy, Instruction, InstructionKind as Kind, KeyValue, Run, Script, Settable,
+    Stage, Unset,
+};
 use crate::expand::Names;
 use crate::remote::Origin;
 use crate::scope::{GlobalScope, StageScope};
@@ -12,6 +17,7 @@ pub(super) fn check(input: &Input<'_>, report: &mut Report<'_>) {
         return; // the build will say why
     };
     let mut done: Vec<State> = Vec::new();
+    let kept = kept(input, &globals);
     for (index, stage) in input.file.stages.iter().enumerate() {
         let mut state = begin(input, &globals, stage, index, &done);
         if (input.is_used)(index) {
@@ -20,6 +26,7 @@ pub(super) fn check(input: &Input<'_>, report: &mut Report<'_>) {
                     input,
                     report,
                     comments: &instruction.comments,
+                    kept: kept.contains(&index),
                     span: instruction.span,
                 };
                 cx.instruction(&mut state, instruction);
@@ -29,6 +36,28 @@ pub(super) fn check(input: &Input<'_>, report: &mut Report<'_>) {
     }
 }
 
+/// The stages whose layers are in the result: the target, and what it is built from.
+fn kept(input: &Input<'_>, globals: &GlobalScope) -> BTreeSet<usize> {
+    let stages = &input.file.stages;
+    let asked = input.settings.target_stage.as_deref();
+    let mut at = asked
+        .and_then(|name| input.file.find_stage(name))
+        .or(stages.len().checked_sub(1));
+    let mut kept = BTreeSet::new();
+    while let Some(index) = at {
+        kept.insert(index);
+        let base = globals.expand(&stages[index].base).map(|b| b.text);
+        let named = |name: &str| {
+            stages[..index].iter().rposition(|s| {
+                let own = s.name.as_deref();
+                own.is_some_and(|own| own.eq_ignore_ascii_case(name))
+            })
+        };
+        at = base.ok().and_then(|name| named(&name));
+    }
+    kept
+}
+
 /// What the lines of a stage so far have set.
 struct State {
     scope: StageScope,
@@ -36,6 +65,10 @@ struct State {
     known_base: bool,
     has_shell: bool,
     has_workdir: bool,
+    /// The WORKDIR, as far as it is known.
+    workdir: String,
+    /// The USER, as far as it is known.
+    user: String,
     cmd: Option<Span>,
     entrypoint: Option<Span>,
     healthcheck: Option<Span>,
@@ -59,6 +92,8 @@ fn begin(
     if let Some(parent) = earlier.and_then(|at| done.get(at)) {
         return State {
             scope: parent.scope.child(),
+            workdir: parent.workdir.clone(),
+            user: parent.user.clone(),
             cmd: None,
             entrypoint: None,
             healthcheck: None,
@@ -76,6 +111,8 @@ fn begin(
         known_base,
         has_shell: image.has_shell,
         has_workdir: false,
+        workdir: "/".to_owned(),
+        user: String::new(),
         cmd: None,
         entrypoint: None,
         healthcheck: None,
@@ -86,6 +123,8 @@ struct Context<'c, 'r, 'i> {
     input: &'c Input<'i>,
     report: &'c mut Report<'r>,
     comments: &'c [String],
+    /// The stage's layers are in the result.
+    kept: bool,
     span: Span,
 }
 
@@ -121,9 +160,15 @@ impl Context<'_, '_, '_> {
             Kind::Shell(_) => state.has_shell = true,
             Kind::Expose(words) => self.expose(state, words),
             Kind::Workdir(path) => self.workdir(state, path),
-            Kind::User(word) | Kind::StopSignal(word) => {
+            Kind::User(word) => {
+                if let Some(user) = self.expand(state, word) {
+                    state.user = user;
+                }
+            }
+            Kind::StopSignal(word) => {
                 self.expand(state, word);
             }
+            Kind::Unset(unset) => self.unset(state, unset),
             Kind::Volume(words) => {
                 for word in words {
                     self.expand(state, word);
@@ -172,6 +217,16 @@ impl Context<'_, '_, '_> {
         };
         if let Ok((_, names)) = expanded {
             self.undefined(state, &names);
+        }
+    }
+
+    fn unset(&mut self, state: &mut State, unset: &Unset) {
+        let mut names = Vec::new();
+        for name in &unset.names {
+            names.extend(self.expand(state, name));
+        }
+        if unset.what == Settable::Env {
+            state.scope.unset(&names);
         }
     }
 
@@ -229,6 +284,14 @@ impl Context<'_, '_, '_> {
             Ok(Origin::Context) if copy.flags.from.is_none() => self.ignored(path),
             _ => {}
         }
+        let fetched = matches!(Origin::of(path), Ok(Origin::Http | Origin::Git(_)));
+        if self.kept && !fetched && secrets::is_secret_file(path) {
+            let message =
+                format!("`{path}` looks like a secret, and everyone who has the image can read it");
+            let rule = rules::SECRET_IN_LAYER.name;
+            let found = Diagnostic::warning(rule, self.span, message);
+            self.report.add(self.comments, found.with_hint(SECRET_HINT));
+        }
     }
 
     fn ignored(&mut self, path: &str) {
@@ -253,11 +316,52 @@ impl Context<'_, '_, '_> {
                 self.expand(state, value);
             }
         }
-        if let CommandLine::Shell(text) = &run.command
-            && updates_alone(text)
-        {
+        let script = match run.script() {
+            Script::Command(CommandLine::Shell(text)) => text,
+            Script::Command(CommandLine::Exec(argv)) => argv.join(" "),
+            Script::File { content, .. } => content,
+        };
+        if updates_alone(&script) {
             let message = "package lists of another RUN may be old when they are used";
             self.warn(&rules::APT_UPDATE_ALONE, message.to_owned());
+        }
+        if !run.flags.mounts.is_empty() {
+            self.mounts(state, run, &script);
+        }
+    }
+
+    fn mounts(&mut self, state: &mut State, run: &Run, script: &str) {
+        let mut mounts = Vec::new();
+        for flag in &run.flags.mounts {
+            let scope = &mut state.scope;
+            mounts.extend(flag.resolve(&mut |word| scope.expand(word).map(|w| w.text)));
+        }
+        if self.kept
+            && let Some((secret, file)) = secrets::left_behind(script, &mounts, &state.workdir)
+        {
+            let message = format!("the secret `{secret}` is left in the image as `{file}`");
+            let rule = rules::SECRET_IN_LAYER.name;
+            let found = Diagnostic::warning(rule, self.span, message);
+            let hint = "mount it where it is needed (`target=…`), or remove it in the same RUN";
+            self.report.add(self.comments, found.with_hint(hint));
+        }
+        let scope = &state.scope;
+        let has = |name: &str| scope.get(name).is_some();
+        if let Some(missed) = caches::missed(script, &mounts, &state.workdir, &state.user, &has) {
+            let caches::Missed {
+                target,
+                program,
+                place,
+            } = missed;
+            let message = format!(
+                "`{program}` keeps its cache in `{place}`, not in the cache mount `{target}`"
+            );
+            let rule = rules::CACHE_MOUNT_ELSEWHERE.name;
+            let found = Diagnostic::warning(rule, self.span, message);
+            let hint = format!(
+                "mount the cache with `target={place}`; now it becomes a part of the layer"
+            );
+            self.report.add(self.comments, found.with_hint(hint));
         }
     }
 
@@ -312,8 +416,11 @@ impl Context<'_, '_, '_> {
             self.warn(&rules::WORKDIR_RELATIVE_PATH, message);
         }
         state.has_workdir = true;
+        state.workdir = crate::path::join(&state.workdir, &path);
     }
 }
+
+const SECRET_HINT: &str = "use `RUN --mount=type=secret,…` where it is needed";
 
 const SECRET_WORDS: [&str; 10] = [
     "apikey",

@@ -2,21 +2,48 @@
 
 use super::json;
 use crate::ast::{Directive, Directives};
-use crate::{Diagnostic, Span};
+use crate::extension::Extensions;
+use crate::{Diagnostic, InvalidValue, Span, lint, nearest};
 
 /// Reads directives line by line until the first line that is none.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) directives: Directives,
     escape_seen: Option<Span>,
+    extensions_seen: Option<Span>,
+    /// No directive of Docker's can follow.
     done: bool,
+    /// No directive at all can follow.
+    closed: bool,
+    /// The file is part of another one, whose escape character it has to share.
+    inner: bool,
     /// A `#!` line came first. It hides `escape`, which is read less leniently than the others.
     shebang: bool,
 }
 
 impl Reader {
+    /// For a file that another one with these directives includes.
+    pub(super) fn inside(outer: &Directives) -> Self {
+        Self {
+            directives: Directives {
+                escape: outer.escape,
+                extensions: outer.extensions.clone(),
+                ..Directives::default()
+            },
+            inner: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes a line that has no leading blanks. Says whether it is a directive.
     pub(super) fn line(&mut self, text: &str, span: Span) -> Result<bool, Diagnostic> {
+        if !self.closed
+            && let Some((name, value)) = ours(text)
+        {
+            self.done = true;
+            self.ours(name, value, span)?;
+            return Ok(true);
+        }
         if self.done {
             return Ok(false);
         }
@@ -38,7 +65,12 @@ impl Reader {
             "check" => check.replace(directive).map(|d| d.span),
             "escape" if self.shebang => None,
             "escape" => {
-                self.directives.escape = escape(value, span)?;
+                let escape = escape(value, span)?;
+                if self.inner && escape != self.directives.escape {
+                    let message = "the file that includes this one has another escape character";
+                    return Err(Diagnostic::error("invalid-escape", span, message));
+                }
+                self.directives.escape = escape;
                 self.escape_seen.replace(span)
             }
             _ => {
@@ -46,18 +78,63 @@ impl Reader {
                 return Ok(false);
             }
         };
-        if let Some(earlier) = earlier {
-            let message = format!("directive `{name}` is given twice");
-            let error = Diagnostic::error("duplicate-directive", span, message);
-            return Err(error.with_label(earlier, "first given here"));
-        }
+        once(&name, span, earlier)?;
         Ok(true)
+    }
+
+    /// Takes a directive of ours.
+    fn ours(&mut self, name: &str, value: &str, span: Span) -> Result<(), Diagnostic> {
+        let earlier = match name {
+            "extensions" => {
+                let asked = Extensions::parse(value)
+                    .map_err(|error| super::diagnostic("unknown-extension", span, error))?;
+                self.directives.extensions.extend(&asked);
+                self.extensions_seen.replace(span)
+            }
+            "check" => {
+                lint::Asked::parse(value)
+                    .map_err(|error| super::diagnostic("unknown-rule", span, error))?;
+                let directive = Directive {
+                    value: value.to_owned(),
+                    span,
+                };
+                self.directives.rules.replace(directive).map(|d| d.span)
+            }
+            _ => {
+                let error = InvalidValue::new(format!("unknown directive `barque: {name}`"));
+                let mut error = error.or_meant(nearest(name, ["extensions", "check"]));
+                if error.hint.is_none() {
+                    error.hint = Some("directives of barque are extensions and check".to_owned());
+                }
+                return Err(super::diagnostic("unknown-directive", span, error));
+            }
+        };
+        once(&format!("barque: {name}"), span, earlier)
     }
 
     /// Called for a line that is no comment: what follows it is no directive.
     pub(super) fn stop(&mut self) {
         self.done = true;
+        self.closed = true;
     }
+}
+
+fn once(name: &str, span: Span, earlier: Option<Span>) -> Result<(), Diagnostic> {
+    let Some(earlier) = earlier else {
+        return Ok(());
+    };
+    let message = format!("directive `{name}` is given twice");
+    let error = Diagnostic::error("duplicate-directive", span, message);
+    Err(error.with_label(earlier, "first given here"))
+}
+
+/// Splits `# barque: key=value`. A comment that only begins with our name is a comment.
+fn ours(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix('#')?.trim_start();
+    let (key, value) = text.strip_prefix("barque:")?.split_once('=')?;
+    let key = key.trim();
+    let word = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    word.then(|| (key, value.trim()))
 }
 
 fn escape(value: &str, span: Span) -> Result<char, Diagnostic> {

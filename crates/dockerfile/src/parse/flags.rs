@@ -1,8 +1,10 @@
 //! Flags of instructions: which there are, and what they may say.
 
 use super::Context;
+use super::keyword::Keyword;
 use super::words::Flag;
 use crate::ast::{CopyFlags, Device, HealthcheckOptions, Network, RunFlags, Security};
+use crate::extension::Extension;
 use crate::mount::MountFlag;
 use crate::{InvalidValue, chmod, csv, duration, expand, nearest};
 
@@ -53,6 +55,19 @@ const HEALTHCHECK: &Spec = &[
     ("retries", Shape::Text),
 ];
 
+/// Flags that extensions add to an instruction.
+fn extended(keyword: Keyword) -> &'static [(&'static str, Shape, Extension)] {
+    const IF_EXISTS: (&str, Shape, Extension) = ("if-exists", Shape::Switch, Extension::IfExists);
+    const RESET: (&str, Shape, Extension) = ("reset", Shape::Switch, Extension::Reset);
+    const UNSET: (&str, Shape, Extension) = ("unset", Shape::Switch, Extension::Reset);
+    match keyword {
+        Keyword::Copy | Keyword::Add => &[IF_EXISTS],
+        Keyword::Env => &[UNSET],
+        Keyword::Expose | Keyword::Label | Keyword::Volume => &[RESET, UNSET],
+        _ => &[],
+    }
+}
+
 /// A flag that its instruction has, with a value of the right shape.
 struct Known<'f> {
     name: &'static str,
@@ -69,11 +84,19 @@ fn known<'f>(cx: &mut Context<'_, '_>, flags: &'f [Flag], spec: &Spec) -> Vec<Kn
             None => (flag.text.as_str(), None),
         };
         let bare = name.trim_start_matches("--");
-        let Some((name, shape)) = spec.iter().find(|(n, _)| *n == bare) else {
+        let ours = extended(cx.keyword()).iter().find(|(n, ..)| *n == bare);
+        let allowed = ours.filter(|(.., extension)| cx.allows(*extension));
+        let known = spec.iter().find(|(n, _)| *n == bare).copied();
+        let Some((name, shape)) = known.or(allowed.map(|(n, shape, _)| (*n, *shape))) else {
             let keyword = cx.keyword();
             let message = format!("unknown flag `{name}` of {keyword}");
             let meant = nearest(bare, spec.iter().map(|(n, _)| *n));
             let hint = match (meant, spec) {
+                _ if ours.is_some() && cx.in_trigger => Some(
+                    "extensions cannot be part of ONBUILD, which other builders read too"
+                        .to_owned(),
+                ),
+                _ if ours.is_some() => ours.map(|(.., extension)| extension.how_to_ask()),
                 (Some(meant), _) => Some(format!("did you mean `--{meant}`?")),
                 (None, []) => Some(format!("{keyword} has no flags")),
                 (None, _) => None,
@@ -85,15 +108,15 @@ fn known<'f>(cx: &mut Context<'_, '_>, flags: &'f [Flag], spec: &Spec) -> Vec<Kn
             );
             continue;
         };
-        let value = match checked(*shape, name, value) {
+        let value = match checked(shape, name, value) {
             Ok(value) => value,
             Err(error) => {
                 cx.error("invalid-flag", flag.range.clone(), error);
                 continue;
             }
         };
-        let once = *shape != Shape::List;
-        if once && found.iter().any(|earlier| earlier.name == *name) {
+        let once = shape != Shape::List;
+        if once && found.iter().any(|earlier| earlier.name == name) {
             let error = InvalidValue::new(format!("flag `--{name}` is given twice"));
             cx.error("duplicate-flag", flag.range.clone(), error);
             continue;
@@ -122,6 +145,32 @@ fn checked<'f>(shape: Shape, name: &str, value: Option<&'f str>) -> Result<&'f s
 /// For the instructions that have no flags.
 pub(super) fn none(cx: &mut Context<'_, '_>, flags: &[Flag]) {
     known(cx, flags, &[]);
+}
+
+/// For the instructions that have no flags but `--reset` and `--unset`: whether all settings of their kind are to go, or
+/// those that follow.
+pub(super) fn taken_away(cx: &mut Context<'_, '_>, flags: &[Flag]) -> Option<Gone> {
+    let known = known(cx, flags, &[]);
+    let on = |name: &str| known.iter().find(|k| k.name == name && k.value == "true");
+    match (on("reset"), on("unset")) {
+        (Some(_), Some(both)) => {
+            let error = InvalidValue::new("`--reset` and `--unset` do not go together");
+            cx.error("invalid-flag", both.flag.range.clone(), error);
+            Some(Gone::These)
+        }
+        (Some(_), None) => Some(Gone::All),
+        (None, Some(_)) => Some(Gone::These),
+        (None, None) => None,
+    }
+}
+
+/// What of the settings of a kind goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// `--reset`
+    All,
+    /// `--unset`
+    These,
 }
 
 /// The value of FROM's only flag.
@@ -219,6 +268,7 @@ pub(super) fn copy(cx: &mut Context<'_, '_>, flags: &[Flag], add: bool) -> CopyF
                     cx.error("invalid-flag", flag.range.clone(), error);
                 }
             }
+            "if-exists" => out.if_exists = on,
             "link" => out.link = on,
             "parents" => out.parents = on,
             "exclude" => out.exclude.push(value.to_owned()),

@@ -1,16 +1,16 @@
 //! One logical line: keyword, flags, and what each instruction makes of the rest.
 
 use super::Context;
-use super::flags;
+use super::flags::{self, Gone};
 use super::json::{self, Json};
 use super::keyword::Keyword;
 use super::words::{self, Flag, Word};
 use crate::ast::{
     ArgDefinition, CommandLine, Copy, Healthcheck, InstructionKind as Kind, KeyValue, Onbuild, Run,
-    Source,
+    Settable, Source, Unset,
 };
 use crate::heredoc::Token;
-use crate::{InvalidValue, remote};
+use crate::{Diagnostic, InvalidValue, remote};
 
 /// A line cut into its three parts.
 pub(super) struct Parts<'l> {
@@ -52,7 +52,12 @@ pub(super) fn kind(
         Keyword::Arg | Keyword::StopSignal | Keyword::Healthcheck
     );
     let own = matches!(cx.keyword(), Keyword::Run | Keyword::Copy | Keyword::Add);
-    if !lenient && !own {
+    let settable = settable(cx.keyword());
+    if let Some(what) = settable {
+        if let Some(gone) = flags::taken_away(cx, flags) {
+            return unset(cx, what, gone, rest).map(Kind::Unset);
+        }
+    } else if !lenient && !own {
         flags::none(cx, flags);
     }
     match cx.keyword() {
@@ -87,7 +92,67 @@ pub(super) fn kind(
     }
 }
 
+/// What an instruction sets, if an image can have several of it.
+fn settable(keyword: Keyword) -> Option<Settable> {
+    Some(match keyword {
+        Keyword::Env => Settable::Env,
+        Keyword::Expose => Settable::Expose,
+        Keyword::Label => Settable::Label,
+        Keyword::Volume => Settable::Volume,
+        _ => return None,
+    })
+}
+
+/// Reads what follows `--reset` or `--unset`.
+fn unset(cx: &mut Context<'_, '_>, what: Settable, gone: Gone, rest: Word<'_>) -> Option<Unset> {
+    let keyword = cx.keyword();
+    if gone == Gone::All {
+        if !rest.text.is_empty() {
+            let message = format!("`{keyword} --reset` takes no arguments");
+            let hint = Some(format!("set new values with another {keyword}"));
+            let error = InvalidValue { message, hint };
+            cx.error("unexpected-argument", rest.range(), error);
+            return None;
+        }
+        return Some(Unset {
+            what,
+            names: Vec::new(),
+        });
+    }
+    let words = rest.by_quotes(cx.escape());
+    if words.is_empty() {
+        missing(cx, "at least one name after `--unset`");
+        return None;
+    }
+    let named = matches!(what, Settable::Env | Settable::Label);
+    for word in words.iter().filter(|w| named && w.text.contains('=')) {
+        let message = format!(
+            "`{keyword} --unset` takes names, and no value as in `{}`",
+            word.text
+        );
+        cx.error(
+            "unexpected-argument",
+            word.range(),
+            InvalidValue::new(message),
+        );
+    }
+    Some(Unset {
+        what,
+        names: words.into_iter().map(|w| w.text.to_owned()).collect(),
+    })
+}
+
 fn missing(cx: &mut Context<'_, '_>, what: &str) {
+    // What a flag that is none was meant for may be what is missing.
+    let here = cx.span(cx.keyword_word.range());
+    let flag = |error: &Diagnostic| error.code == "unknown-flag" && error.span.start > here.start;
+    if cx
+        .errors
+        .last()
+        .is_some_and(|e| flag(e) && e.span.file == here.file)
+    {
+        return;
+    }
     let keyword = cx.keyword();
     let message = format!("{keyword} needs {what}");
     cx.error_at_keyword("missing-argument", InvalidValue::new(message));

@@ -15,6 +15,7 @@ pub(super) struct Physical<'s> {
     pub(super) text: &'s str,
     pub(super) start: usize,
     pub(super) number: u32,
+    pub(super) file: u32,
     /// Whether a line feed ends it, rather than the end of the file.
     pub(super) terminated: bool,
 }
@@ -27,6 +28,7 @@ impl<'s> Physical<'s> {
 
     pub(super) fn span(&self) -> Span {
         Span {
+            file: self.file,
             start: self.start,
             end: self.start + self.trimmed().len(),
             first_line: self.number,
@@ -46,11 +48,12 @@ pub(super) struct Lines<'s> {
     source: &'s str,
     at: usize,
     number: u32,
+    file: u32,
 }
 
 impl<'s> Lines<'s> {
-    /// Starts behind a byte order mark, if there is one.
-    pub(super) fn new(source: &'s str) -> Self {
+    /// Starts behind a byte order mark, if there is one. `file` is the number of the text.
+    pub(super) fn new(source: &'s str, file: u32) -> Self {
         let bom = "\u{feff}".len();
         Self {
             source,
@@ -60,6 +63,7 @@ impl<'s> Lines<'s> {
                 0
             },
             number: 0,
+            file,
         }
     }
 
@@ -75,6 +79,7 @@ impl<'s> Lines<'s> {
             text,
             start: self.at,
             number: self.number,
+            file: self.file,
             terminated: end.is_some(),
         };
         self.at = line.end();
@@ -84,6 +89,11 @@ impl<'s> Lines<'s> {
     /// The number of the last line read.
     pub(super) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// The number of the text.
+    pub(super) fn file(&self) -> u32 {
+        self.file
     }
 
     pub(super) fn source(&self) -> &'s str {
@@ -102,6 +112,7 @@ pub(super) fn continued(line: &str, escape: char) -> Option<&str> {
 #[derive(Debug)]
 pub(super) struct Logical<'s> {
     pub(super) text: Cow<'s, str>,
+    file: u32,
     first: Segment,
     more: Vec<Segment>,
 }
@@ -115,14 +126,15 @@ struct Segment {
 }
 
 impl<'s> Logical<'s> {
-    /// A line that begins with `text`, which stands at `start` in the source.
-    pub(super) fn new(text: &'s str, start: usize, line: u32) -> Self {
+    /// A line that begins with `text`, a part of the physical line `on` that stands at `start` in the source.
+    pub(super) fn new(text: &'s str, start: usize, on: &Physical<'_>) -> Self {
         Self {
             text: Cow::Borrowed(text),
+            file: on.file,
             first: Segment {
                 logical: 0,
                 source: start,
-                line,
+                line: on.number,
             },
             more: Vec::new(),
         }
@@ -144,6 +156,7 @@ impl<'s> Logical<'s> {
         let last_byte = range.end.saturating_sub(1).max(range.start);
         let last = self.segment(last_byte);
         Span {
+            file: self.file,
             start: first.source + (range.start - first.logical),
             end: last.source + (range.end - last.logical),
             first_line: first.line,
@@ -185,7 +198,7 @@ mod tests {
 
     #[test]
     fn lines_know_their_place() {
-        let mut lines = Lines::new("\u{feff}ab\r\n\nc");
+        let mut lines = Lines::new("\u{feff}ab\r\n\nc", 0);
         let mut seen = Vec::new();
         while let Some(line) = lines.next_line() {
             seen.push((line.trimmed(), line.start, line.number, line.end()));
@@ -196,7 +209,8 @@ mod tests {
     #[test]
     fn parts_of_a_joined_line_are_found_in_the_source() {
         // RUN a \⏎# no⏎  b
-        let mut line = Logical::new("RUN a ", 0, 1);
+        let first = Lines::new("RUN a ", 0).next_line().unwrap();
+        let mut line = Logical::new("RUN a ", 0, &first);
         line.push("  b", 13, 3);
         assert_eq!(line.text, "RUN a   b");
         let word = line.span(8..9);

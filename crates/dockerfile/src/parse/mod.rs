@@ -5,25 +5,28 @@
 //! instruction reads its words ([`instruction`], [`flags`]). An error does not end the reading:
 //! what is wrong elsewhere is found too.
 
+mod context;
 mod directive;
 mod flags;
+mod from;
+mod include;
 mod instruction;
 mod json;
 mod keyword;
 mod lines;
 mod words;
 
-use std::ops::Range;
-
 pub use directive::detect_syntax;
+pub use include::{Included, Loader};
 
-use crate::ast::{Dockerfile, Instruction, InstructionKind, Stage};
+use crate::ast::{Directives, Dockerfile, Instruction, InstructionKind, Stage};
 use crate::heredoc::{self, Token};
 use crate::{Diagnostic, InvalidValue, Span};
+use context::Context;
 use directive::Reader as DirectiveReader;
+use include::Includes;
 use keyword::Keyword;
 use lines::{Lines, Logical, MAX_LINE, Physical};
-use words::Word;
 
 /// Errors after which reading ends. Nobody reads more, and each costs memory.
 const MAX_ERRORS: usize = 50;
@@ -40,14 +43,40 @@ const MAX_ERRORS: usize = 50;
 /// Everything that is wrong with the file, in its order, up to a limit; at least one entry, all of
 /// them of [`Severity::Error`](crate::Severity::Error).
 pub fn parse(source: &str) -> Result<Dockerfile, Vec<Diagnostic>> {
-    let mut parser = Parser::new(source);
-    while let Some(item) = parser.next_item() {
-        match item {
-            Item::Stage(stage) => parser.file.stages.push(*stage),
-            Item::Instruction(instruction) => parser.place(instruction),
-        }
+    parse_including(source, &mut |_| Err("files are not read here".to_owned())).file
+}
+
+/// What [`parse_including`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// As [`parse`] gives it.
+    pub file: Result<Dockerfile, Vec<Diagnostic>>,
+    /// The files that INCLUDE brought in, each once, in the order in which they were met. A [`Span`] counts them from 1.
+    pub included: Vec<Included>,
+}
+
+/// As [`parse`]; where the file asks for the extension `include`, `load` gives the text of a file by its path in the
+/// context, or says why not. The path is clean and never leads upwards.
+///
+/// ```
+/// let source = "# barque: extensions=include\nFROM alpine\nINCLUDE common/tools\n";
+/// let parsed = dockerfile::parse_including(source, &mut |path| {
+///     assert_eq!(path, "common/tools");
+///     Ok("RUN apk add git\n".to_owned())
+/// });
+/// let stage = &parsed.file.unwrap().stages[0];
+/// assert_eq!(stage.instructions[0].span.file, 1);
+/// ```
+pub fn parse_including(source: &str, load: &mut Loader<'_>) -> Parsed {
+    let mut shared = Shared::new(Includes::new(load));
+    let mut parser = Parser::new(source, &mut shared);
+    parser.read();
+    let (directives, whole) = (parser.directives.directives.clone(), parser.whole());
+    let file = shared.finish(directives, whole);
+    Parsed {
+        file,
+        included: shared.includes.into_included(),
     }
-    parser.finish()
 }
 
 /// Reads a single instruction other than FROM, with its heredocs: an ONBUILD trigger of an image, or a change
@@ -57,11 +86,13 @@ pub fn parse(source: &str) -> Result<Dockerfile, Vec<Diagnostic>> {
 ///
 /// As [`parse`], and when the text is not exactly one instruction.
 pub fn parse_instruction(source: &str) -> Result<Instruction, Vec<Diagnostic>> {
-    let mut parser = Parser::new(source);
+    let mut none = |_: &str| Err(String::new());
+    let mut shared = Shared::new(Includes::new(&mut none));
+    let mut parser = Parser::new(source, &mut shared);
     let first = parser.next_item();
     let more = parser.next_item();
     let whole = parser.whole();
-    let mut errors = parser.errors;
+    let mut errors = shared.errors;
     let error = |message| Diagnostic::error("not-one-instruction", whole, message);
     match (first, more) {
         (Some(Item::Instruction(instruction)), None) if errors.is_empty() => {
@@ -78,32 +109,120 @@ pub fn parse_instruction(source: &str) -> Result<Instruction, Vec<Diagnostic>> {
 enum Item {
     Stage(Box<Stage>),
     Instruction(Instruction),
+    Include(String, Span),
 }
 
-struct Parser<'s> {
-    lines: Lines<'s>,
-    directives: DirectiveReader,
+/// What all texts that make up one Dockerfile have in common.
+struct Shared<'l> {
     file: Dockerfile,
     errors: Vec<Diagnostic>,
-    /// Comments since the last instruction.
-    comments: Vec<&'s str>,
     instructions: usize,
+    includes: Includes<'l>,
 }
 
-impl<'s> Parser<'s> {
-    fn new(source: &'s str) -> Self {
+/// Reads one text.
+struct Parser<'s, 'p, 'l> {
+    lines: Lines<'s>,
+    directives: DirectiveReader,
+    /// Comments since the last instruction.
+    comments: Vec<&'s str>,
+    shared: &'p mut Shared<'l>,
+}
+
+fn empty() -> Dockerfile {
+    Dockerfile {
+        directives: Directives::default(),
+        global_args: Vec::new(),
+        stages: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+impl<'l> Shared<'l> {
+    fn new(includes: Includes<'l>) -> Self {
         Self {
-            lines: Lines::new(source),
-            directives: DirectiveReader::default(),
-            file: Dockerfile {
-                directives: crate::ast::Directives::default(),
-                global_args: Vec::new(),
-                stages: Vec::new(),
-                warnings: Vec::new(),
-            },
+            file: empty(),
             errors: Vec::new(),
-            comments: Vec::new(),
             instructions: 0,
+            includes,
+        }
+    }
+
+    /// Puts an instruction where it belongs.
+    fn place(&mut self, instruction: Instruction) {
+        match self.file.stages.last_mut() {
+            Some(stage) => stage.instructions.push(instruction),
+            None if matches!(instruction.kind, InstructionKind::Arg(_)) => {
+                self.file.global_args.push(instruction);
+            }
+            // A FROM that could not be read is the error to show, not what follows from it.
+            None if !self.errors.is_empty() => {}
+            None => {
+                let keyword = instruction.kind.keyword();
+                let message = format!("{keyword} before the first FROM");
+                let error = Diagnostic::error("no-stage", instruction.span, message);
+                let hint = "only ARG may stand before FROM";
+                self.errors.push(error.with_hint(hint));
+            }
+        }
+    }
+
+    /// The file, or all that is wrong with it. `whole` is its place.
+    fn finish(
+        &mut self,
+        directives: Directives,
+        whole: Span,
+    ) -> Result<Dockerfile, Vec<Diagnostic>> {
+        let mut errors = std::mem::take(&mut self.errors);
+        if errors.is_empty() && self.file.stages.is_empty() {
+            let (code, message) = match self.instructions {
+                0 => ("empty-file", "the file has no instructions"),
+                _ => ("no-stages", "the file has no stage to build"),
+            };
+            let error = Diagnostic::error(code, whole, message);
+            errors.push(error.with_hint("start a stage with `FROM image`"));
+        }
+        if !errors.is_empty() {
+            errors.sort_by_key(|e| (e.span.file, e.span.start));
+            return Err(errors);
+        }
+        self.file.directives = directives;
+        Ok(std::mem::replace(&mut self.file, empty()))
+    }
+}
+
+impl<'s, 'p, 'l> Parser<'s, 'p, 'l> {
+    fn new(source: &'s str, shared: &'p mut Shared<'l>) -> Self {
+        Self {
+            lines: Lines::new(source, 0),
+            directives: DirectiveReader::default(),
+            comments: Vec::new(),
+            shared,
+        }
+    }
+
+    /// For the text with this number, that a file with these directives includes.
+    fn inside(
+        source: &'s str,
+        number: u32,
+        outer: &Directives,
+        shared: &'p mut Shared<'l>,
+    ) -> Self {
+        Self {
+            lines: Lines::new(source, number),
+            directives: DirectiveReader::inside(outer),
+            ..Self::new(source, shared)
+        }
+    }
+
+    /// Reads all of it, and what it includes.
+    fn read(&mut self) {
+        while let Some(item) = self.next_item() {
+            match item {
+                Item::Stage(stage) => self.shared.file.stages.push(*stage),
+                Item::Instruction(instruction) => self.shared.place(instruction),
+                Item::Include(path, span) => self.include(&path, span),
+            }
         }
     }
 
@@ -113,7 +232,7 @@ impl<'s> Parser<'s> {
 
     /// The next instruction that can be made something of.
     fn next_item(&mut self) -> Option<Item> {
-        while self.errors.len() < MAX_ERRORS {
+        while self.shared.errors.len() < MAX_ERRORS {
             let (line, end_of_lines) = self.next_logical()?;
             let item = self.item(&line, end_of_lines);
             self.comments.clear();
@@ -132,7 +251,7 @@ impl<'s> Parser<'s> {
                 line.text.len()
             );
             let error = Diagnostic::error("line-too-long", line.span(), message);
-            self.errors.push(error);
+            self.shared.errors.push(error);
         }
         Some(line)
     }
@@ -151,9 +270,9 @@ impl<'s> Parser<'s> {
             self.directives.stop();
             let start = line.start + (text.len() - trimmed.len());
             match lines::continued(trimmed, self.escape()) {
-                Some(cut) => break (Logical::new(cut, start, line.number), line, true),
+                Some(cut) => break (Logical::new(cut, start, &line), line, true),
                 None if trimmed.is_empty() => {}
-                None => break (Logical::new(trimmed, start, line.number), line, false),
+                None => break (Logical::new(trimmed, start, &line), line, false),
             }
         };
         let (mut logical, first, continues) = escape_then_rest;
@@ -172,7 +291,7 @@ impl<'s> Parser<'s> {
                 "" => self.comments.clear(),
                 comment => self.comments.push(comment),
             },
-            Err(error) => self.errors.push(error),
+            Err(error) => self.shared.errors.push(error),
         }
     }
 
@@ -204,7 +323,7 @@ impl<'s> Parser<'s> {
         if let Some(span) = blank {
             let message = "empty line inside a continued instruction";
             let warning = Diagnostic::warning("NoEmptyContinuation", span, message);
-            self.file.warnings.push(warning);
+            self.shared.file.warnings.push(warning);
         }
         end
     }
@@ -216,12 +335,15 @@ impl<'s> Parser<'s> {
         if parts.keyword.text.is_empty() {
             return None;
         }
-        self.instructions += 1;
+        self.shared.instructions += 1;
         let Some(keyword) = Keyword::find(parts.keyword.text) else {
+            if include::is_include(parts.keyword.text) {
+                return self.include_item(line, &parts);
+            }
             let error = Keyword::unknown(parts.keyword.text);
             let span = line.span(parts.keyword.range());
-            self.errors
-                .push(diagnostic("unknown-instruction", span, error));
+            let error = diagnostic("unknown-instruction", span, error);
+            self.shared.errors.push(error);
             return None;
         };
         let mut heredocs = self.announced(line, keyword, &parts);
@@ -243,7 +365,9 @@ impl<'s> Parser<'s> {
             line,
             escape,
             comments: &self.comments,
-            errors: &mut self.errors,
+            extensions: &self.directives.directives.extensions,
+            in_trigger: false,
+            errors: &mut self.shared.errors,
         };
         if keyword == Keyword::From {
             return cx.stage(&parts, span).map(|s| Item::Stage(Box::new(s)));
@@ -291,7 +415,7 @@ impl<'s> Parser<'s> {
                     let hint = format!("add a line with `{}` alone", heredoc.name);
                     let at = line.span(token.range.clone());
                     let error = Diagnostic::error("unterminated-heredoc", at, message);
-                    self.errors.push(error.with_hint(hint));
+                    self.shared.errors.push(error.with_hint(hint));
                     return false;
                 };
                 let mut text = body.trimmed();
@@ -302,6 +426,7 @@ impl<'s> Parser<'s> {
                     let start = span.map_or(body.start, |s| s.start);
                     let first_line = span.map_or(body.number, |s| s.first_line);
                     heredoc.span = Span {
+                        file: body.file,
                         start,
                         end: body.start,
                         first_line,
@@ -316,160 +441,16 @@ impl<'s> Parser<'s> {
         true
     }
 
-    /// Puts an instruction where it belongs.
-    fn place(&mut self, instruction: Instruction) {
-        match self.file.stages.last_mut() {
-            Some(stage) => stage.instructions.push(instruction),
-            None if matches!(instruction.kind, InstructionKind::Arg(_)) => {
-                self.file.global_args.push(instruction);
-            }
-            // A FROM that could not be read is the error to show, not what follows from it.
-            None if !self.errors.is_empty() => {}
-            None => {
-                let keyword = instruction.kind.keyword();
-                let message = format!("{keyword} before the first FROM");
-                let error = Diagnostic::error("no-stage", instruction.span, message);
-                let hint = "only ARG may stand before FROM";
-                self.errors.push(error.with_hint(hint));
-            }
-        }
-    }
-
     fn whole(&self) -> Span {
         let source = self.lines.source();
         Span {
+            file: self.lines.file(),
             start: 0,
             end: source.len(),
             first_line: 1,
             last_line: self.lines.number().max(1),
         }
     }
-
-    fn finish(mut self) -> Result<Dockerfile, Vec<Diagnostic>> {
-        if self.errors.is_empty() && self.file.stages.is_empty() {
-            let (code, message) = match self.instructions {
-                0 => ("empty-file", "the file has no instructions"),
-                _ => ("no-stages", "the file has no stage to build"),
-            };
-            let error = Diagnostic::error(code, self.whole(), message);
-            self.errors
-                .push(error.with_hint("start a stage with `FROM image`"));
-        }
-        if !self.errors.is_empty() {
-            self.errors.sort_by_key(|e| e.span.start);
-            return Err(self.errors);
-        }
-        self.file.directives = self.directives.directives;
-        Ok(self.file)
-    }
-}
-
-/// What reading one instruction needs to know and where its errors go.
-struct Context<'c, 's> {
-    keyword: Keyword,
-    keyword_word: Word<'c>,
-    line: &'c Logical<'s>,
-    escape: char,
-    comments: &'c [&'s str],
-    errors: &'c mut Vec<Diagnostic>,
-}
-
-impl<'c> Context<'c, '_> {
-    fn keyword(&self) -> Keyword {
-        self.keyword
-    }
-
-    fn escape(&self) -> char {
-        self.escape
-    }
-
-    fn text(&self) -> &'c str {
-        &self.line.text
-    }
-
-    fn span(&self, range: Range<usize>) -> Span {
-        self.line.span(range)
-    }
-
-    fn error(&mut self, code: &'static str, range: Range<usize>, error: InvalidValue) {
-        // One line can hold any number of mistakes.
-        if self.errors.len() < MAX_ERRORS {
-            let span = self.span(range);
-            self.errors.push(diagnostic(code, span, error));
-        }
-    }
-
-    fn error_at_keyword(&mut self, code: &'static str, error: InvalidValue) {
-        self.error(code, self.keyword_word.range(), error);
-    }
-
-    /// Goes on with the instruction inside an ONBUILD; what is given back ends that.
-    fn enter(&mut self, keyword: Keyword, word: Word<'c>) -> (Keyword, Word<'c>) {
-        let outer = (self.keyword, self.keyword_word);
-        (self.keyword, self.keyword_word) = (keyword, word);
-        outer
-    }
-
-    fn leave(&mut self, outer: (Keyword, Word<'c>)) {
-        (self.keyword, self.keyword_word) = outer;
-    }
-
-    /// The rest of a comment above that begins with a name.
-    fn description_of(&self, name: &str) -> Option<String> {
-        let after = |comment: &&str| {
-            comment
-                .strip_prefix(name)?
-                .strip_prefix(' ')
-                .map(str::to_owned)
-        };
-        self.comments.iter().find_map(after)
-    }
-
-    /// Reads a FROM.
-    fn stage(&mut self, parts: &instruction::Parts<'_>, span: Span) -> Option<Stage> {
-        let platform = flags::platform(self, &parts.flags);
-        let words: Vec<Word<'_>> = parts.rest.by_blanks().collect();
-        let (base, name) = match words[..] {
-            [base] => (base, None),
-            [base, as_, name] if as_.text.eq_ignore_ascii_case("as") => (base, Some(name)),
-            _ => {
-                let message = "FROM takes an image, or an image and `AS name`";
-                let range = match words.is_empty() {
-                    true => parts.keyword.range(),
-                    false => parts.rest.range(),
-                };
-                self.error("from-arguments", range, InvalidValue::new(message));
-                return None;
-            }
-        };
-        if let Some(name) = name.filter(|name| !is_stage_name(name.text)) {
-            let message = format!("`{}` cannot be the name of a stage", name.text);
-            let hint = "names begin with a letter and go on with letters, digits, `-`, `_` and `.`";
-            let hint = Some(hint.to_owned());
-            self.error("stage-name", name.range(), InvalidValue { message, hint });
-            return None;
-        }
-        let lower = name.map(|name| name.text.to_lowercase());
-        Some(Stage {
-            description: lower.as_deref().and_then(|name| self.description_of(name)),
-            name: lower,
-            name_as_written: name.map(|name| name.text.to_owned()),
-            base: base.text.to_owned(),
-            platform,
-            original: self.text().trim().to_owned(),
-            comments: owned(self.comments),
-            span,
-            base_span: self.span(base.range()),
-            instructions: Vec::new(),
-        })
-    }
-}
-
-fn is_stage_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn owned(comments: &[&str]) -> Vec<String> {

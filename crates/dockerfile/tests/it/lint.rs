@@ -1,7 +1,7 @@
 //! Checks: what each finds, what it leaves alone, and how it is turned off.
 
 use dockerfile::ignore::Patterns;
-use dockerfile::lint::{self, BaseImage, Config, Input, RULES};
+use dockerfile::lint::{self, Asked, BaseImage, Config, Input, RULES};
 use dockerfile::scope::{PlatformArgs, Settings};
 
 use crate::support::parse;
@@ -21,7 +21,7 @@ fn settings() -> Settings {
 }
 
 /// Rule and line of each finding.
-fn found_with(
+pub(crate) fn found_with(
     source: &str,
     ignore: Option<&str>,
     is_used: &dyn Fn(usize) -> bool,
@@ -190,36 +190,125 @@ fn f217_names_that_look_like_secrets() {
 }
 
 #[test]
-fn experimental_rules_are_off_until_asked_for() {
+fn the_experimental_rule_is_off_until_asked_for() {
+    for source in [
+        "# other words\nARG a\nFROM x\n",
+        "# other words\nFROM x AS a\n",
+    ] {
+        assert_eq!(found(source), [], "{source}");
+        let asked = found(&format!("# check=experimental=all\n{source}"));
+        assert_eq!(asked, one("InvalidDefinitionDescription", 3), "{source}");
+    }
+}
+
+#[test]
+fn rules_of_ours_are_off_until_the_file_or_the_caller_asks() {
     for (rule, line, source) in [
-        (
-            "InvalidDefinitionDescription",
-            3,
-            "# other words\nARG a\nFROM x\n",
-        ),
-        (
-            "InvalidDefinitionDescription",
-            3,
-            "# other words\nFROM x AS a\n",
-        ),
         ("CopySeveralToFile", 3, "FROM x\nCOPY a b dst\n"),
         ("AddWithoutChecksum", 3, "FROM x\nADD https://h/a /b\n"),
         ("UnusedStage", 2, "FROM x AS a\nFROM y\n"),
         ("AptUpdateAlone", 3, "FROM x\nRUN apt-get update -q\n"),
+        (
+            "AptUpdateAlone",
+            3,
+            "FROM x\nRUN <<EOF\napt-get update\nEOF\n",
+        ),
+        (
+            "CacheMountElsewhere",
+            3,
+            "FROM x\nRUN --mount=type=cache,target=/c/npm npm ci\n",
+        ),
     ] {
         assert_eq!(found(source), [], "{source}");
-        let asked = found(&format!("# check=experimental=all\n{source}"));
-        assert_eq!(asked, one(rule, line), "{source}");
+        let all = found(&format!("# check=experimental=all\n{source}"));
+        assert_eq!(all, [], "Docker's `all` does not mean them: {source}");
+        for asked in [
+            "# barque: check=all".to_owned(),
+            format!("# barque:check=UnusedStage,{rule}"),
+            format!("# check=experimental={rule}"),
+        ] {
+            assert_eq!(
+                found(&format!("{asked}\n{source}")),
+                one(rule, line),
+                "{asked}\n{source}"
+            );
+        }
     }
-    let good = "# check=experimental=all\n\n# a of use\nARG a=x\nFROM $a AS b\nCOPY x y z/\nCOPY x .\n\
+    let good = "# barque: check=all\n\n# a of use\nARG a=x\nFROM $a AS b\nCOPY x y z/\nCOPY x .\n\
         ADD https://h/r.git?commit=0123abcd /b\nRUN apt-get update && apt-get install -y x\nFROM b\n";
     assert_eq!(found(good), []);
 }
 
 #[test]
+fn what_nobody_asked_for_does_not_stop_a_build() {
+    let config = |text: &str| Config::of(&parse(text), None).unwrap();
+    let plain = config("# check=error=true\nFROM x\n");
+    assert!(plain.wants("SecretInLayer") && !plain.counts("SecretInLayer"));
+    assert!(plain.counts("StageNameCasing") && !plain.wants("UnusedStage"));
+    let asked = config("# check=error=true\n# barque: check=SecretInLayer\nFROM x\n");
+    assert!(asked.counts("SecretInLayer"));
+    let mut config = plain;
+    config.asked.extend(&Asked::parse("all").unwrap());
+    assert!(config.wants("UnusedStage") && config.counts("UnusedStage"));
+    assert!(!config_skipping("UnusedStage").wants("UnusedStage"));
+}
+
+fn config_skipping(rule: &str) -> Config {
+    let source = format!("# check=skip={rule}\n# barque: check=all\nFROM x\n");
+    Config::of(&parse(&source), None).unwrap()
+}
+
+#[test]
+fn asking_for_an_unknown_rule_or_one_of_dockers_is_an_error() {
+    let error = |text| Asked::parse(text).unwrap_err();
+    let hint = error("UnsedStage").hint.unwrap();
+    assert_eq!(hint, "did you mean `UnusedStage`?");
+    assert!(
+        error("StageNameCasing")
+            .hint
+            .unwrap()
+            .contains("on in any case")
+    );
+    assert!(error("Nonsense").hint.unwrap().contains("AptUpdateAlone"));
+    let (code, message) = crate::support::error("# barque: check=Nonsense\nFROM x\n");
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("unknown-rule", "unknown rule `Nonsense`")
+    );
+}
+
+#[test]
+fn secrets_copied_into_the_result_are_found() {
+    for (line, source) in [
+        (2, "FROM x\nCOPY .env /app/\n"),
+        (2, "FROM x\nADD keys/id_rsa /root/.ssh/id_rsa\n"),
+        (2, "FROM x AS a\nCOPY .npmrc .\nFROM a\n"),
+        (
+            2,
+            "FROM x\nRUN --mount=type=secret,id=t cp /run/secrets/t /etc/t\n",
+        ),
+        (
+            2,
+            "FROM x\nRUN --mount=type=secret,id=t,env=T <<EOF\necho $T > /etc/t\nEOF\n",
+        ),
+    ] {
+        assert_eq!(found(source), one("SecretInLayer", line), "{source}");
+    }
+    for source in [
+        "FROM x\nCOPY .env.example /app/\n",
+        "FROM x AS a\nCOPY .npmrc .\nRUN make\nFROM y\nCOPY --from=a /out /\n",
+        "FROM x\nRUN --mount=type=secret,id=t,target=/root/.npmrc npm ci\n",
+        "FROM x\n# check=skip=SecretInLayer // no token in it\nCOPY .npmrc .\n",
+    ] {
+        assert_eq!(found(source), [], "{source}");
+    }
+}
+
+#[test]
 fn all_of_dockers_rules_are_there() {
-    let stable = RULES.iter().filter(|r| !r.experimental).count();
-    assert_eq!(stable, 21);
+    let dockers = RULES.iter().filter(|r| !r.ours).count();
+    assert_eq!(dockers, 22);
+    assert_eq!(RULES.iter().filter(|r| !r.ours && !r.on).count(), 1);
     assert!(
         RULES
             .windows(2)

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod expansion;
+mod extensions;
 mod heredocs;
 mod ignore;
 mod instructions;
 mod lint;
+mod pages;
 mod parsing;
 mod properties;
 mod remotes;

@@ -96,7 +96,7 @@ fn display_name(path: &Path) -> String {
         .into_owned()
 }
 
-fn read_text(reader: impl Read, path: &Path) -> Result<String, Error> {
+pub(super) fn read_text(reader: impl Read, path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
     reader
         .take(MAX_TEXT + 1)

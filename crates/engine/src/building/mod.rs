@@ -2,15 +2,18 @@
 
 mod context;
 mod grants;
+mod include;
 mod output;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use build::Event;
+pub use build::{Event, Text};
 use build::{Limit, Network, Request};
 pub use context::Dockerfile;
+pub use dockerfile::lint::Asked;
+pub use dockerfile::{Diagnostic, InvalidValue, Label, Severity, Span, parse_including};
 pub use grants::{Agent, AgentSource, Here, Secret};
 use oci::{Digest, Platform, Reference};
 pub use output::{Annotation, Form, Output, OutputError, Place, Target, annotations, output};
@@ -47,6 +50,8 @@ pub struct BuildRequest {
     pub annotations: Vec<String>,
     /// Values for ARG.
     pub build_args: Vec<(String, String)>,
+    /// Checks beyond Docker's.
+    pub also_check: Asked,
     /// Labels over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
     /// Use nothing that earlier builds made.
@@ -130,8 +135,7 @@ impl Engine {
         };
         let solved = build::solve(&asked, &platforms, &sources, &teller);
         let solved = solved.map_err(|source| Error::Build {
-            name: asked.dockerfile.name.clone(),
-            text: asked.dockerfile.text.clone(),
+            sources: asked.sources(),
             source: Box::new(source),
         })?;
         let job = output::Job {
@@ -167,6 +171,7 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
     }
     let root = Root::open(&folder)?;
     let (dockerfile, ignore) = context::read_dockerfile(request, &root, &folder)?;
+    let includes = include::read(&dockerfile.text, &root);
     let mut tags = Vec::new();
     for tag in &request.tags {
         let reference: Reference = tag.parse()?;
@@ -184,6 +189,8 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
     };
     Ok(Request {
         dockerfile,
+        includes,
+        also_check: request.also_check.clone(),
         context: Some(build::ContextFiles::Directory(folder)),
         ignore,
         target: request.target.clone(),

@@ -69,7 +69,7 @@ impl Output {
             _ => {}
         }
         let temporary = beside(path);
-        let file = fs::create_new(&temporary)?;
+        let file = fs::create_new(&temporary).map_err(|error| error.on(path))?;
         Ok(Self {
             file,
             place: Place::File {
@@ -85,7 +85,7 @@ impl Output {
             .flush()
             .context("write", Path::new("the archive"))?;
         if let Place::File { temporary, path } = &self.place {
-            fs::rename(&temporary.0, path)?;
+            fs::rename(&temporary.0, path).map_err(|error| error.on(path))?;
         }
         Ok(())
     }

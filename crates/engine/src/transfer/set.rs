@@ -248,10 +248,10 @@ impl Set {
             return self.fill(path, index);
         }
         let temporary = beside(path);
-        fs::create_dir(&temporary)?;
+        fs::create_dir(&temporary).map_err(|error| error.on(path))?;
         let result = self
             .fill(&temporary, documents::empty_index())
-            .and_then(|()| fs::rename(&temporary, path).map_err(Error::from));
+            .and_then(|()| Ok(fs::rename(&temporary, path).map_err(|error| error.on(path))?));
         if result.is_err() {
             // The first error is the one to tell.
             fs::remove_dir_all(&temporary).ok();
@@ -357,11 +357,11 @@ fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
 /// Copies a blob to `place`, which gets its name when all is there.
 fn copy(from: &File, size: u64, place: &Path) -> Result<(), Error> {
     let temporary = beside(place);
-    let mut file = fs::create(&temporary)?;
-    let copied = sys::copy::range(from, 0, &mut file, size).context("write", &temporary);
+    let mut file = fs::create(&temporary).map_err(|error| error.on(place))?;
+    let copied = sys::copy::range(from, 0, &mut file, size).context("write", place);
     let result = copied.and_then(|copied| {
         if copied == size {
-            return fs::rename(&temporary, place);
+            return fs::rename(&temporary, place).map_err(|error| error.on(place));
         }
         let short = std::io::Error::new(
             std::io::ErrorKind::UnexpectedEof,

@@ -585,14 +585,14 @@ fn f221_a_failed_build_carries_the_dockerfile_the_lines_and_the_source() {
     let site = Site::new(text);
     let error = site.try_build(&[]).unwrap_err();
     let engine::Error::Build {
-        name,
-        text: source,
+        sources,
         source: failure,
     } = &error
     else {
         panic!("{error:?}")
     };
-    assert_eq!((name.as_str(), source.as_str()), ("Dockerfile", text));
+    let source = (sources[0].name.as_str(), sources[0].text.as_str());
+    assert_eq!(source, ("Dockerfile", text));
     let span = failure.span().unwrap();
     assert_eq!((span.first_line, span.last_line), (3, 5));
     assert!(text[span.start..span.end].starts_with("COPY"));

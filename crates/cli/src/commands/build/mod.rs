@@ -2,6 +2,7 @@
 
 mod files;
 mod grants;
+mod language;
 mod output;
 mod sandbox;
 
@@ -12,6 +13,7 @@ use engine::building::{BuildRequest, Dockerfile};
 
 use self::files::Files;
 use self::grants::Grants;
+use self::language::Language;
 use self::output::OutputFlags;
 use self::sandbox::Sandbox;
 use super::{Context, DONE, Outcome};
@@ -46,6 +48,8 @@ pub(crate) struct Build {
     /// Do not use earlier results of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    #[command(flatten)]
+    language: Language,
     #[command(flatten)]
     sandbox: Sandbox,
     #[command(flatten)]
@@ -115,6 +119,7 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
     args.sandbox.apply(&mut request)?;
     args.grants.apply(&context.settings, &mut request)?;
     args.output.apply(&mut request)?;
+    args.language.apply(&mut request, context)?;
     Ok((request, args.files))
 }
 
@@ -165,9 +170,10 @@ fn show(display: &Display, event: &engine::building::Event) {
             step: *step,
             message: error,
         },
-        Built::Warning(warning) => Event::Warning {
-            line: Some(warning.span.first_line),
-            text: &warning.message,
+        Built::Warning { finding, file } => Event::Warning {
+            place: Some((file, finding.span.first_line)),
+            check: finding.page().is_some().then_some(finding.code),
+            text: &finding.message,
         },
         _ => return,
     });
