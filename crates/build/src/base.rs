@@ -3,6 +3,8 @@
 use oci::{Platform, Reference};
 use store::{Image, Store};
 
+use crate::request::Layout;
+
 /// Why there is no base image.
 pub type BaseError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -16,6 +18,20 @@ pub trait BaseImages: Sync {
     ///
     /// It could not be found out, or not be fetched.
     fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BaseError>;
+
+    /// The image in an OCI layout, whose layers and documents are in the store when this returns; it need not be an image
+    /// there. `None` if the layout has no such image.
+    ///
+    /// # Errors
+    ///
+    /// The layout cannot be read, or is none.
+    fn find_in_layout(
+        &self,
+        layout: &Layout,
+        _platform: &Platform,
+    ) -> Result<Option<Image>, BaseError> {
+        Err(format!("`{layout}` cannot be read here").into())
+    }
 }
 
 /// The images that a store has already.

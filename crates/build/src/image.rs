@@ -1,6 +1,6 @@
 //! The image of a build: config, manifest, and what other tools are told about it.
 
-use oci::{Descriptor, DiffId, Digest, HistoryEntry, ImageConfig, RootFs, media_type};
+use oci::{Descriptor, DiffId, Digest, Document, HistoryEntry, ImageConfig, RootFs, media_type};
 use serde_json::{Value, json};
 use store::{Image, Lease};
 
@@ -138,10 +138,13 @@ fn descriptors(
     lease: &Lease,
 ) -> Result<Vec<(DiffId, Descriptor)>, store::Error> {
     let store = lease.store();
-    let Some(found) = store.image(&image.digest)? else {
+    if store.blob(&image.digest)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let bytes = store.read_blob(&image.digest)?;
+    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else {
         return Ok(Vec::new());
     };
-    let manifest = store.manifest(&found)?;
     let mut known = Vec::new();
     for (layer, mut descriptor) in image.layers.iter().zip(manifest.layers) {
         let Some(kind) = oci_type(&descriptor.media_type) else {

@@ -56,7 +56,7 @@ pub use outline::{Outline, OutlineArg, OutlineUse, Target, outline, targets};
 pub use pack::{PackError, Packed, Packing, Solved};
 pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
 pub use request::{
-    ContextFiles, Events, Grants, Limit, NamedContext, Network, Request, SecretSource, Text,
+    ContextFiles, Events, Grants, Layout, Limit, NamedContext, Network, Request, SecretSource, Text,
 };
 pub use rootfs::ReadError;
 pub use tell::Teller;

@@ -74,7 +74,7 @@ pub struct OutlineUse {
 ///
 /// It cannot be parsed.
 pub fn targets(request: &Request) -> Result<Vec<Target>, Error> {
-    let file = dockerfile::parse(&request.dockerfile.text).map_err(Error::Dockerfile)?;
+    let file = request.parse().file.map_err(Error::Dockerfile)?;
     let last = file.stages.len().saturating_sub(1);
     let stages = file.stages.into_iter().enumerate();
     let target = |(number, stage): (usize, dockerfile::Stage)| Target {
@@ -94,7 +94,7 @@ pub fn targets(request: &Request) -> Result<Vec<Target>, Error> {
 ///
 /// The Dockerfile cannot be parsed, has no such target, or an argument cannot be expanded.
 pub fn outline(request: &Request) -> Result<Outline, Error> {
-    let file = dockerfile::parse(&request.dockerfile.text).map_err(Error::Dockerfile)?;
+    let file = request.parse().file.map_err(Error::Dockerfile)?;
     let settings = plan::settings(&file, request);
     let wrong = |error: Diagnostic| Error::Dockerfile(vec![error]);
     let mut reader = Reader {

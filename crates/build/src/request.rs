@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use dockerfile::Parsed;
 use dockerfile::lint::Asked;
-use oci::{DiffId, Platform, Reference};
+use oci::{DiffId, Digest, Platform, Reference};
 
 use crate::events::Event;
+use crate::remote::RemoteSource;
 
 /// A text that a build reads, and what people call it.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,31 @@ pub enum NamedContext {
     Image(Reference),
     /// An image without layers: `docker-image://scratch`.
     Scratch,
+    /// An image in an OCI layout: `oci-layout://PATH`.
+    Layout(Layout),
+    /// What is behind a URL, or a git repository.
+    Remote(RemoteSource),
+}
+
+/// An image in a folder that is an OCI layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The folder.
+    pub path: PathBuf,
+    /// Its tag there; the only image, if there is one, or `latest`.
+    pub tag: Option<String>,
+    /// Its digest.
+    pub digest: Option<Digest>,
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "oci-layout://{}", self.path.display())?;
+        self.tag.iter().try_for_each(|tag| write!(f, ":{tag}"))?;
+        self.digest
+            .iter()
+            .try_for_each(|digest| write!(f, "@{digest}"))
+    }
 }
 
 /// Where the build context is.

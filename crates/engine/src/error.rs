@@ -119,6 +119,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// `--build-context` that cannot be understood.
+    #[error("`{text}` is not a named context: {why}")]
+    NamedContext {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A network that barque does not have.
     #[error("`{0}` is not a network for RUN")]
     Network(String),

@@ -7,6 +7,7 @@
 mod copying;
 pub(crate) mod graph;
 mod instruction;
+mod naming;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -17,11 +18,12 @@ use std::collections::BTreeMap;
 use dockerfile::lint::BaseImage;
 use dockerfile::scope::{GlobalScope, PlatformArgs, Settings, StageScope};
 use dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Span};
-use oci::{ContainerConfig, ImageConfig, Platform, Reference, RootFs};
+use oci::{ContainerConfig, ImageConfig, Platform, RootFs};
 
 use crate::base::{BaseError, BaseImages};
-use crate::request::{NamedContext, Request};
-use graph::{Graph, ImageStep, Origin, Step, StepId, Work};
+use crate::request::Request;
+use graph::{Graph, Origin, Step, StepId};
+use naming::Named;
 
 /// Deepest chain of stages that need each other through triggers.
 const MAX_STAGES_DEEP: usize = 500;
@@ -235,14 +237,6 @@ fn at(span: Span, message: impl std::fmt::Display) -> PlanError {
     Diagnostic::error("invalid", span, message.to_string()).into()
 }
 
-/// What a FROM or `--from` names.
-enum Named {
-    Stage(usize),
-    Context(NamedContext),
-    Scratch,
-    Image(Reference),
-}
-
 impl Planner<'_> {
     /// Plans a stage and all that it needs, if it is not planned yet.
     fn require(&mut self, stage: usize) -> Result<()> {
@@ -315,166 +309,9 @@ impl Planner<'_> {
         named.or_else(|| name.parse().ok().filter(|index| *index < number))
     }
 
-    fn named_context(&self, name: &str) -> Option<NamedContext> {
-        let find = |name: &str| {
-            let of_platform = format!("{name}::{}", self.platform);
-            self.request
-                .contexts
-                .get(&of_platform)
-                .or_else(|| self.request.contexts.get(name))
-        };
-        let known = find(name).or_else(|| find(&name.to_lowercase()));
-        // An image may be named in full there and short here, or the other way round.
-        known.cloned().or_else(|| {
-            let reference: Reference = name.parse().ok()?;
-            let same = |key: &str| key.parse::<Reference>().is_ok_and(|key| key == reference);
-            let of_platform = |key: &str| {
-                key.strip_suffix(&format!("::{}", self.platform))
-                    .is_some_and(same)
-            };
-            let contexts = &self.request.contexts;
-            let exact = contexts.iter().find(|(key, _)| of_platform(key));
-            exact
-                .or_else(|| contexts.iter().find(|(key, _)| same(key)))
-                .map(|(_, context)| context.clone())
-        })
-    }
-
-    /// What a name means for stage `number`. In FROM a number is not a stage.
-    fn bind(&self, number: usize, name: &str, in_from: bool, span: Span) -> Result<Named> {
-        if let Some(context) = self.named_context(name) {
-            return Ok(Named::Context(context));
-        }
-        if name.eq_ignore_ascii_case("scratch") && in_from {
-            return Ok(Named::Scratch);
-        }
-        match self.earlier(number, name) {
-            Some(stage) if !in_from || self.file.stages[stage].name.is_some() => {
-                return Ok(Named::Stage(stage));
-            }
-            _ => {}
-        }
-        if let Some(later) = self
-            .file
-            .find_stage(name)
-            .filter(|later| *later >= number && !in_from)
-        {
-            let message = format!("stage `{name}` must be defined before it is used");
-            let error = Diagnostic::error("later-stage", span, message);
-            return Err(error
-                .with_label(self.file.stages[later].span, "it is defined here")
-                .into());
-        }
-        if !in_from && name.contains('$') {
-            let error = Diagnostic::error(
-                "from-variable",
-                span,
-                format!("variables are not expanded in `from`: `{name}`"),
-            );
-            let hint = "define a stage `FROM ${…} AS name` and use `--from=name`";
-            return Err(error.with_hint(hint).into());
-        }
-        name.parse::<Reference>()
-            .map(Named::Image)
-            .map_err(|error| {
-                let names = self.file.stages[..number]
-                    .iter()
-                    .filter_map(|stage| stage.name.as_deref())
-                    .collect();
-                let message = format!("`{name}` is neither a stage nor an image: {error}");
-                with_nearest(
-                    Diagnostic::error("unknown-base", span, message),
-                    name,
-                    names,
-                )
-                .into()
-            })
-    }
-
     fn add(&mut self, step: Step) -> StepId {
         self.steps.push(step);
         self.steps.len() - 1
-    }
-
-    /// The step of an image, and its config.
-    fn image(
-        &mut self,
-        reference: &Reference,
-        platform: &Platform,
-        name: &str,
-        span: Span,
-    ) -> Result<(StepId, ImageConfig)> {
-        let key = (reference.to_string(), platform.to_string());
-        if let Some(known) = self.images.get(&key) {
-            return Ok(known.clone());
-        }
-        let fail = |source| PlanError::Base {
-            reference: reference.familiar(),
-            span,
-            source,
-        };
-        let image = self.bases.find(reference, platform).map_err(fail)?;
-        let image = image.ok_or_else(|| {
-            fail(format!("there is no image `{}` in the store", reference.familiar()).into())
-        })?;
-        let config = self.configs.config(&image)?;
-        let known = BaseImage {
-            environment: config.config.env.clone(),
-            has_shell: !config.config.shell.is_empty(),
-        };
-        self.known.insert(reference.to_string(), known);
-        let found = config.platform();
-        if !same_platform(&found, platform) {
-            let message = format!(
-                "the base image `{}` is for `{found}`, but `{platform}` was asked for",
-                reference.familiar()
-            );
-            self.warnings.push(Diagnostic::warning(
-                dockerfile::lint::rules::INVALID_BASE_IMAGE_PLATFORM.name,
-                span,
-                message,
-            ));
-        }
-        let work = Work::Image(ImageStep {
-            digest: image.digest,
-            layers: config.rootfs.diff_ids.clone(),
-        });
-        let step = self.add(Step {
-            work,
-            base: None,
-            name: name.to_owned(),
-            span,
-            no_cache: false,
-        });
-        self.images.insert(key, (step, config.clone()));
-        Ok((step, config))
-    }
-
-    /// What `--from` takes files from.
-    fn origin(
-        &mut self,
-        number: usize,
-        name: &str,
-        platform: &Platform,
-        span: Span,
-    ) -> Result<Origin> {
-        let reference = match self.bind(number, name, false, span)? {
-            Named::Stage(stage) => {
-                self.require(stage)?;
-                return Ok(Origin::Step(
-                    self.stages[stage].as_ref().and_then(|state| state.top),
-                ));
-            }
-            Named::Context(NamedContext::Directory(path)) => return Ok(Origin::Directory(path)),
-            Named::Context(NamedContext::Scratch) | Named::Scratch => {
-                return Ok(Origin::Step(None));
-            }
-            Named::Context(NamedContext::Image(reference)) | Named::Image(reference) => reference,
-        };
-        let shown = format!("FROM {}", reference.familiar());
-        Ok(Origin::Step(Some(
-            self.image(&reference, platform, &shown, span)?.0,
-        )))
     }
 
     fn plan_stage(&mut self, number: usize) -> Result<State> {
@@ -504,10 +341,10 @@ impl Planner<'_> {
         let replaced = stage
             .name
             .as_deref()
-            .and_then(|name| self.named_context(name));
+            .and_then(|name| self.named_context(name, &platform));
         let named = match &replaced {
-            Some(context) => Named::Context(context.clone()),
-            None => self.bind(number, &base, true, stage.base_span)?,
+            Some(context) => Named::of(context.clone()),
+            None => self.bind(number, &base, Some(&platform), stage.base_span)?,
         };
         let mut external = false;
         let mut state = match named {
@@ -522,21 +359,23 @@ impl Planner<'_> {
                     None => self.scratch(platform),
                 }
             }
-            Named::Scratch | Named::Context(NamedContext::Scratch) => self.scratch(platform),
-            Named::Context(NamedContext::Directory(path)) => {
-                let message = format!("the directory `{}` cannot be a base", path.display());
-                return Err(at(stage.base_span, message));
+            Named::Scratch => self.scratch(platform),
+            Named::Directory(path) => {
+                self.files(platform, Origin::Directory(path), &base, stage.base_span)
             }
-            Named::Context(NamedContext::Image(reference)) | Named::Image(reference) => {
+            Named::Remote(source) => {
+                let origin = self.remote(source, stage.base_span);
+                self.files(platform, origin, &base, stage.base_span)
+            }
+            Named::Image(wanted) => {
                 external = true;
-                let shown = reference.familiar();
-                let (step, config) = self.image(&reference, &platform, "", stage.base_span)?;
+                let (step, config) = self.image(&wanted, &platform, "", stage.base_span)?;
                 if self.steps[step].name.is_empty() {
                     // How many steps there are is known now that its triggers are.
                     let triggers = self.triggers(number, &config.config.on_build)?;
                     let total = self.count(number, &triggers);
                     let prefix = self.prefix(number, 1, total + 1);
-                    self.steps[step].name = format!("{prefix}FROM {shown}");
+                    self.steps[step].name = format!("{prefix}FROM {}", wanted.shown());
                 }
                 State {
                     top: Some(step),

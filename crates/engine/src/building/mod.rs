@@ -3,6 +3,7 @@
 mod context;
 mod grants;
 mod include;
+mod named;
 mod output;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct BuildRequest {
     pub context: PathBuf,
     /// Where the Dockerfile is.
     pub dockerfile: Dockerfile,
+    /// What names in the Dockerfile mean: `NAME=SOURCE`.
+    pub contexts: Vec<String>,
     /// Names for the image.
     pub tags: Vec<String>,
     /// The stage to build; the last one if none is named.
@@ -125,9 +128,9 @@ impl Engine {
             false => &[],
         };
         output::check(outputs, listed, &annotations)?;
-        let bases = build::Local(self.store());
         let teller = build::Teller::new(events);
         let lease = self.store().lease("build")?;
+        let bases = named::Bases(&lease);
         let sources = build::Sources {
             lease: &lease,
             bases: &bases,
@@ -193,6 +196,7 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
         also_check: request.also_check.clone(),
         context: Some(build::ContextFiles::Directory(folder)),
         ignore,
+        contexts: named::contexts(&request.contexts)?,
         target: request.target.clone(),
         build_args: request
             .build_args

@@ -167,10 +167,10 @@ impl Engine {
 }
 
 /// An image whose layers are in the store.
-struct Ready {
-    found: Found,
-    manifest: Vec<u8>,
-    media_type: String,
+pub(super) struct Ready {
+    pub(super) found: Found,
+    pub(super) manifest: Vec<u8>,
+    pub(super) media_type: String,
 }
 
 impl Ready {
@@ -197,7 +197,7 @@ impl Ready {
 }
 
 /// Brings the layers of an image into the store; `known` has those of the images before.
-fn bring(
+pub(super) fn bring(
     archive: &Archive,
     lease: &Lease,
     found: Found,

@@ -237,6 +237,76 @@ fn of_layout(
     Ok(found)
 }
 
+/// The image of a layout that a tag or a digest means, for `platform` if it is an index. Without both it is the one that is
+/// tagged `latest`, or the only one.
+pub(super) fn one(
+    archive: &Archive,
+    tag: Option<&str>,
+    digest: Option<&Digest>,
+    platform: &Platform,
+) -> Result<Option<Found>, LoadError> {
+    let bytes = archive
+        .document(documents::INDEX)?
+        .ok_or_else(|| LoadError::Missing(documents::INDEX.to_owned()))?;
+    let document =
+        Document::parse(&bytes, None).map_err(|error| document_error(documents::INDEX, error))?;
+    let Document::Index(index) = document else {
+        return Err(document_error(documents::INDEX, "it is an image manifest"));
+    };
+    let entries = platform::images(&index.manifests);
+    let tagged = |entry: &&Descriptor, tag: &str| {
+        let full = documents::name_of(entry);
+        let is_tag = |name: &Reference| name.tag().is_some_and(|known| known.as_str() == tag);
+        entry
+            .annotations
+            .get(documents::REF_NAME)
+            .map(String::as_str)
+            == Some(tag)
+            || full.as_ref().is_some_and(is_tag)
+    };
+    let with_tag = |tag: &str| -> Vec<Descriptor> {
+        let group = entries.iter().filter(|entry| tagged(entry, tag));
+        group.map(|entry| (*entry).clone()).collect()
+    };
+    let mut group = match (digest, tag) {
+        (Some(digest), _) => by_digest(archive, &entries, digest)?,
+        (None, Some(tag)) => with_tag(tag),
+        (None, None) => with_tag("latest"),
+    };
+    if let ([], [only], None, None) = (&group[..], &entries[..], digest, tag) {
+        group = vec![(*only).clone()];
+    }
+    let Some(first) = group.first() else {
+        return Ok(None);
+    };
+    // Several names of one image are one image.
+    let same = group.iter().all(|entry| entry.digest == first.digest);
+    let group = group.iter().take(if same { 1 } else { usize::MAX });
+    let chosen = choose(archive, group.collect(), Some(platform))?;
+    match chosen.first() {
+        Some(chosen) => oci_image(archive, chosen, Vec::new()),
+        None => Ok(None),
+    }
+}
+
+/// The entry with this digest, or the manifest below it.
+fn by_digest(
+    archive: &Archive,
+    entries: &[&Descriptor],
+    digest: &Digest,
+) -> Result<Vec<Descriptor>, LoadError> {
+    if let Some(entry) = entries.iter().find(|entry| entry.digest == *digest) {
+        return Ok(vec![(*entry).clone()]);
+    }
+    let name = Archive::blob_name(digest);
+    let Some(bytes) = archive.document(&name)? else {
+        return Ok(Vec::new());
+    };
+    let document = Document::parse(&bytes, None).map_err(|error| document_error(&name, error))?;
+    let found = Descriptor::new(document.media_type(), *digest, bytes.len() as u64);
+    Ok(vec![found])
+}
+
 /// The entries of a layout's index that are one image each: those with the same name, or without one, differ in their
 /// platform only.
 fn groups(index: &Index) -> Vec<Vec<&Descriptor>> {

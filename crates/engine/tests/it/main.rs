@@ -4,6 +4,7 @@
 
 mod archives;
 mod browse;
+mod contexts;
 mod crashes;
 mod hostile;
 mod images;

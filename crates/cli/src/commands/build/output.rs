@@ -1,4 +1,4 @@
-//! Flags of what becomes of the result.
+//! Flags of what names mean, and of what becomes of the result.
 
 use std::io::IsTerminal as _;
 
@@ -7,9 +7,14 @@ use engine::building::{self, BuildRequest, Form, Output, Place};
 
 use crate::error::Failure;
 
-/// What becomes of the result.
+/// What names mean, and what becomes of the result.
 #[derive(Debug, Args)]
 pub(super) struct OutputFlags {
+    /// What a name in FROM and `--from` means: NAME=SOURCE, or NAME::OS/ARCH=SOURCE for one platform
+    ///
+    /// A source is a folder, `docker-image://NAME`, `oci-layout://PATH[:TAG][@DIGEST]`, a URL or a git repository.
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    contexts: Vec<String>,
     /// What the image is to run on: OS/ARCH[/VARIANT], or `local`; several make an index
     #[arg(long = "platform", value_name = "PLATFORM,…")]
     platforms: Vec<String>,
@@ -54,6 +59,7 @@ impl OutputFlags {
             let failure = Failure::new("an archive is not written to a terminal");
             return Err(failure.hint("redirect stdout, or name a file with `dest=`"));
         }
+        request.contexts = self.contexts;
         request.platforms = self.platforms;
         request.annotations = self.annotations;
         Ok(())
