@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use engine::exchange::NetworkSettings;
+
 /// The variables that barque reads.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
     (
@@ -33,6 +35,20 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "HOME",
         "where an ordinary user's store is otherwise: `$HOME/.local/share/barque`",
     ),
+    ("DOCKER_CONFIG", "the folder of Docker's `config.json`"),
+    (
+        "REGISTRY_AUTH_FILE",
+        "the one file for credentials of registries",
+    ),
+    (
+        "XDG_RUNTIME_DIR",
+        "where podman's `containers/auth.json` is",
+    ),
+    ("XDG_CONFIG_HOME", "where `containers/registries.conf` is"),
+    ("CONTAINERS_REGISTRIES_CONF", "another `registries.conf`"),
+    ("HTTP_PROXY", "the proxy for registries without TLS"),
+    ("HTTPS_PROXY", "the proxy for registries"),
+    ("NO_PROXY", "hosts that are reached without a proxy"),
     (
         "NO_COLOR",
         "no colours on the terminal if set and not empty",
@@ -54,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) ssh_auth_sock: Option<PathBuf>,
     /// Colours may be used.
     pub(crate) colour: bool,
+    /// What the network needs to know.
+    pub(crate) network: NetworkSettings,
 }
 
 impl Settings {
@@ -78,6 +96,7 @@ impl Settings {
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             ssh_auth_sock: path("SSH_AUTH_SOCK"),
             colour: colour(),
+            network: network(),
         })
     }
 }
@@ -85,6 +104,23 @@ impl Settings {
 /// Whether talk may have colours.
 pub(crate) fn colour() -> bool {
     text("NO_COLOR").is_none() && crate::render::stderr_is_terminal()
+}
+
+/// What the network needs to know. Proxies are taken in small letters too, as everybody does.
+fn network() -> NetworkSettings {
+    let either = |name: &str| text(&name.to_lowercase()).or_else(|| text(name));
+    NetworkSettings {
+        home: path("HOME"),
+        docker_config: path("DOCKER_CONFIG"),
+        auth_file: path("REGISTRY_AUTH_FILE"),
+        runtime: path("XDG_RUNTIME_DIR"),
+        config: path("XDG_CONFIG_HOME"),
+        registries: path("CONTAINERS_REGISTRIES_CONF"),
+        http_proxy: either("HTTP_PROXY"),
+        https_proxy: either("HTTPS_PROXY"),
+        no_proxy: either("NO_PROXY"),
+        ..NetworkSettings::default()
+    }
 }
 
 /// A variable that is set to something.

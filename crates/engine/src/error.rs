@@ -91,6 +91,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Images could not be exchanged with a registry.
+    #[error("{0}")]
+    Exchange(#[source] Box<crate::exchange::ExchangeError>),
     /// A container could not be dealt with.
     #[error("{0}")]
     Container(#[source] crate::containers::ContainerError),
@@ -235,6 +238,7 @@ impl Error {
                 return vec![format!("`barque ls -l {image}:{path}` shows what it is")];
             }
             Self::Load { source, .. } => return source.hints(),
+            Self::Exchange(error) => return error.hints(),
             Self::Change { .. } => {
                 "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
             }

@@ -10,14 +10,18 @@ pub mod building;
 mod changes;
 pub mod containers;
 mod error;
+pub mod exchange;
 pub mod fsck;
 pub mod images;
 pub mod transfer;
 pub mod upkeep;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use store::{OpenOptions, Store};
+
+use exchange::Network;
 
 pub use error::Error;
 pub use store::Choice as LayerChoice;
@@ -26,6 +30,7 @@ pub use store::Choice as LayerChoice;
 #[derive(Debug, Clone)]
 pub struct Engine {
     store: Store,
+    network: Arc<Network>,
 }
 
 impl Engine {
@@ -50,13 +55,30 @@ impl Engine {
         };
         Ok(Self {
             store: Store::open(root, &options)?,
+            network: Arc::default(),
         })
     }
 
     /// Works with a store that is open already.
     #[must_use]
-    pub const fn over(store: Store) -> Self {
-        Self { store }
+    pub fn over(store: Store) -> Self {
+        Self {
+            store,
+            network: Arc::default(),
+        }
+    }
+
+    /// The same with a network that knows the surroundings: proxies, credentials, certificates.
+    #[must_use]
+    pub fn with_network(self, settings: exchange::NetworkSettings) -> Self {
+        Self {
+            network: Network::new(settings),
+            ..self
+        }
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Everything about a container, or about an image if there is no such container.

@@ -7,6 +7,7 @@ use crate::adopt;
 use crate::change::Content;
 use crate::db;
 use crate::error::Result;
+use crate::fetch;
 use crate::folder::{self, TRASH};
 use crate::lease::{self, Owner, PREFIX};
 use crate::store::Store;
@@ -32,7 +33,9 @@ impl Store {
             if name == UPKEEP_LOCK {
                 continue;
             }
-            if name.starts_with(TRASH) {
+            if name.starts_with(fetch::PREFIX) {
+                fetch::sweep(&tmp.join(&*name))?;
+            } else if name.starts_with(TRASH) {
                 self.untidy();
             } else if let Some(id) = name
                 .strip_suffix(".lock")

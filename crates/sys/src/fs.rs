@@ -175,6 +175,34 @@ pub fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// As [`replace`], of a file with secrets: only its owner may read it, from the first byte on. A link is followed, so that a
+/// file that lies elsewhere stays there.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let path = optional(canonicalize(path))?.unwrap_or_else(|| path.to_owned());
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let result = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .context("write", &temporary)
+        .and_then(|()| rename(&temporary, &path));
+    if result.is_err() {
+        std::fs::remove_file(&temporary).ok();
+    }
+    result
+}
+
 /// Replaces the content of `path` so that a reader, also after a crash of this process, sees the old bytes or the new.
 ///
 /// The bytes are in the page cache afterwards, not on the disk.

@@ -89,6 +89,33 @@ pub fn size(terminal: impl AsFd) -> io::Result<Size> {
     })
 }
 
+/// Reads a line from the terminal of this process without showing it, after writing `question` there.
+///
+/// # Errors
+///
+/// There is no terminal, or it ended.
+pub fn ask_secretly(question: &str) -> io::Result<String> {
+    use std::io::{BufRead as _, Write as _};
+
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+    let mut terminal = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let before = tcgetattr(&terminal)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+    let mut line = String::new();
+    let read = io::BufReader::new(&terminal).read_line(&mut line);
+    tcsetattr(&terminal, OptionalActions::Flush, &before)?;
+    terminal.write_all(b"\n")?;
+    read?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Makes a terminal the controlling one of this session, which the process leads and which has none yet.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod commit;
+pub(crate) mod copy;
 pub(crate) mod df;
 pub(crate) mod diff;
 pub(crate) mod exec;
@@ -15,10 +16,15 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod registry;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
@@ -80,7 +86,8 @@ impl Context {
 
     /// The store as the user sees it, for what has to happen before [`Context::privileged_engine`]. Drop it first.
     pub(crate) fn outside_engine(&self) -> Result<Engine, Failure> {
-        Ok(Engine::open_choosing(&self.settings.root, self.layers)?)
+        let engine = Engine::open_choosing(&self.settings.root, self.layers)?;
+        Ok(engine.with_network(self.settings.network.clone()))
     }
 
     /// Makes an ordinary user root of a user namespace.
@@ -216,6 +223,12 @@ fn command(command: Command, context: &Context) -> Outcome {
         Command::Export(args) => export::run(&args, context),
         Command::Save(args) => save::run(args, context),
         Command::Load(args) => load::run(args, context),
+        Command::Pull(args) => pull::run(args, context),
+        Command::Push(args) => push::run(args, context),
+        Command::Copy(args) => copy::run(args, context),
+        Command::Login(args) => login::run(args, context),
+        Command::Logout(args) => logout::run(args, context),
+        Command::Registry(args) => registry::run(args, context),
         Command::Info(args) => info::run(&args, context),
         Command::Df(args) => df::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),

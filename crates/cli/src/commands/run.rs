@@ -25,6 +25,12 @@ pub(crate) struct Run {
     /// Run in the background and print the container's id
     #[arg(short, long)]
     detach: bool,
+    /// When to ask the registry for the image
+    #[arg(long, value_enum, default_value = "missing", value_name = "WHEN")]
+    pull: super::pull::When,
+    /// Run an image for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Give the container a name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -194,7 +200,15 @@ pub(crate) fn run(args: Run, context: &Context) -> Outcome {
         cidfile: args.cidfile,
     };
     let detached = request.detach;
-    let ended = context.privileged_engine()?.run(&request)?;
+    let engine = context.privileged_engine()?;
+    super::pull::ensure(
+        context,
+        engine,
+        &request.image,
+        args.platform.as_deref(),
+        args.pull,
+    )?;
+    let ended = engine.run(&request)?;
     if detached {
         render::data(&format!("{}\n", ended.id))?;
     }

@@ -21,6 +21,9 @@ impl Reader for Json {
             } => {
                 json!({"event": "output", "step": step, "seconds": seconds, "text": String::from_utf8_lossy(text)})
             }
+            Event::Moved { step, done, total } => {
+                json!({"event": "moved", "step": step, "done": done, "total": total})
+            }
             Event::Cached { step } => json!({"event": "cached", "step": step}),
             Event::Done { step, seconds } => {
                 json!({"event": "done", "step": step, "seconds": seconds})

@@ -78,6 +78,8 @@ impl<W: Write + Send> Reader for Plain<W> {
                 seconds,
                 text,
             } => self.output(step, seconds, text),
+            // A line for each of these would bury the others.
+            Event::Moved { .. } => {}
             Event::Cached { step } => self.line(step, "CACHED"),
             Event::Done { step, seconds } => {
                 self.flush(step, seconds);

@@ -101,6 +101,18 @@ impl Tty {
         self.draw_title();
     }
 
+    fn moved(&mut self, step: usize, done: u64, total: u64) {
+        if let Some(running) = self.running.get_mut(&step) {
+            running.bar.set_message(format!(
+                "{} {} / {}",
+                running.name,
+                render::size(done),
+                render::size(total)
+            ));
+        }
+        self.draw_title();
+    }
+
     fn output(&mut self, step: usize, text: &[u8]) {
         let Some(running) = self.running.get_mut(&step) else {
             return;
@@ -138,6 +150,7 @@ impl Reader for Tty {
         match event {
             Event::Started { step, name } => self.start(step, name),
             Event::Output { step, text, .. } => self.output(step, text),
+            Event::Moved { step, done, total } => self.moved(step, done, total),
             Event::Cached { step } => self.finish(step, "CACHED", "36"),
             Event::Done { step, seconds } => {
                 self.finish(step, &render::time::seconds(seconds), "34")

@@ -24,6 +24,31 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Writes bytes to stdout as they are.
+///
+/// # Errors
+///
+/// The pipe was closed or the disk is full.
+pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// Asks a question on stderr; the answer is a line of stdin.
+///
+/// # Errors
+///
+/// Stdin cannot be read.
+pub(crate) fn ask(question: &str) -> io::Result<String> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(question.as_bytes())?;
+    stderr.flush()?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Writes `value` to stdout as one line of JSON.
 ///
 /// # Errors

@@ -32,6 +32,7 @@ pub use blob::BlobReader;
 pub use credentials::{AuthFile, Credential, Credentials};
 pub use error::{Error, Kind, Result};
 pub use host::{Endpoint, FindCertificates};
+pub use hyper::body::Bytes;
 pub use payload::{OnBytes, Source};
 pub use proxy::Proxies;
 pub use repository::{Fetched, Put, Repository, Which};

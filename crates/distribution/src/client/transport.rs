@@ -316,14 +316,11 @@ impl Body {
             return Ok(Some(bytes));
         }
         loop {
-            let frame = match tokio::time::timeout(self.stall, self.body.frame()).await {
-                Err(_) => {
-                    return Err(Error::Stalled {
-                        host: self.host.clone(),
-                        after: self.stall,
-                    });
-                }
-                Ok(frame) => frame,
+            let Ok(frame) = tokio::time::timeout(self.stall, self.body.frame()).await else {
+                return Err(Error::Stalled {
+                    host: self.host.clone(),
+                    after: self.stall,
+                });
             };
             match frame {
                 None => {

@@ -57,6 +57,8 @@ pub struct BuildRequest {
     pub also_check: Asked,
     /// Labels over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
+    /// Ask registries for base images even if the store has them.
+    pub pull: bool,
     /// Use nothing that earlier builds made.
     pub no_cache: bool,
     /// The same for some stages.
@@ -130,7 +132,12 @@ impl Engine {
         output::check(outputs, listed, &annotations)?;
         let teller = build::Teller::new(events);
         let lease = self.store().lease("build")?;
-        let bases = named::Bases(&lease);
+        let bases = crate::exchange::Bases {
+            engine: self,
+            lease: lease.clone(),
+            always: request.pull,
+            events: std::sync::Arc::new(|_| {}),
+        };
         let sources = build::Sources {
             lease: &lease,
             bases: &bases,

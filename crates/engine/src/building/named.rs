@@ -1,32 +1,13 @@
-//! Named contexts and base images: where the names of a Dockerfile lead when they are not its own stages.
+//! Named contexts: where the names of a Dockerfile lead when they are not its own stages.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use build::{BaseError, BaseImages, HttpSource, Layout, NamedContext, RemoteSource};
+use build::{HttpSource, Layout, NamedContext, RemoteSource};
 use dockerfile::remote::Origin;
-use oci::{Platform, Reference};
-use store::{Image, Lease};
+use oci::Platform;
 
-use crate::{Error, transfer};
-
-/// Finds images in the store, and in OCI layouts.
-#[derive(Debug)]
-pub(super) struct Bases<'a>(pub(super) &'a Lease);
-
-impl BaseImages for Bases<'_> {
-    fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BaseError> {
-        build::Local(self.0.store()).find(reference, platform)
-    }
-
-    fn find_in_layout(
-        &self,
-        layout: &Layout,
-        platform: &Platform,
-    ) -> Result<Option<Image>, BaseError> {
-        Ok(transfer::bring_layout(self.0, layout, platform)?)
-    }
-}
+use crate::Error;
 
 /// Reads all `--build-context`: `NAME=SOURCE` or `NAME::OS/ARCH=SOURCE`.
 pub(super) fn contexts(texts: &[String]) -> Result<BTreeMap<String, NamedContext>, Error> {

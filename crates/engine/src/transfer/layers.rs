@@ -60,25 +60,60 @@ pub(super) fn bring(lease: &Lease, body: Body, promise: &Promise<'_>) -> Result<
         };
         return Ok(Descriptor::new(form, *promise.diff_id.digest(), size));
     }
-    let blob = lease.ingest_blob(promise.descriptor.map(Expected::from).unwrap_or_default())?;
+    keep(lease, body, promise.descriptor, &promise.diff_id, form)
+}
+
+/// Brings a layer that comes as a stream into the store, as its manifest describes it.
+///
+/// The whole stream is read and checked: its size and digest, and that it unpacks to what the config says.
+pub(crate) fn bring_stream(
+    lease: &Lease,
+    source: impl Read,
+    descriptor: &Descriptor,
+    diff_id: &DiffId,
+) -> Result<(), Error> {
+    if descriptor.digest == *diff_id.digest() {
+        let size = write_layer(lease, source, diff_id)?;
+        if size != descriptor.size {
+            return Err(mismatch(descriptor, size));
+        }
+        return Ok(());
+    }
+    keep(
+        lease,
+        source,
+        Some(descriptor),
+        diff_id,
+        &descriptor.media_type,
+    )
+    .map(drop)
+}
+
+/// Writes a layer and keeps the compressed bytes that it comes as.
+fn keep(
+    lease: &Lease,
+    source: impl Read,
+    descriptor: Option<&Descriptor>,
+    diff_id: &DiffId,
+    form: &str,
+) -> Result<Descriptor, Error> {
+    let blob = lease.ingest_blob(descriptor.map(Expected::from).unwrap_or_default())?;
     let mut tee = Tee {
-        source: body,
+        source,
         blob,
         failed: None,
     };
     // The decoder reads to the end: bytes behind the compressed stream are an error.
     let written = Inflate::new(&mut tee)
         .map_err(read_error)
-        .and_then(|decoder| write_layer(lease, decoder, &promise.diff_id));
+        .and_then(|decoder| write_layer(lease, decoder, diff_id));
     if let Some(error) = tee.failed.take() {
         return Err(error.into());
     }
     written?;
     let blob = tee.blob.publish()?;
     let descriptor = Descriptor::new(form, *blob.digest(), blob.size());
-    lease
-        .store()
-        .put_compressed(&promise.diff_id, &descriptor)?;
+    lease.store().put_compressed(diff_id, &descriptor)?;
     Ok(descriptor)
 }
 
@@ -101,19 +136,45 @@ fn known(lease: &Lease, body: &Body, promise: &Promise<'_>) -> Result<Option<Des
         );
         return Ok(plain.then_some(form));
     };
-    if descriptor.digest == *promise.diff_id.digest() {
-        if descriptor.size != layer.size() {
-            return Err(mismatch(descriptor, layer.size()));
+    let there = has_form(lease, descriptor, &promise.diff_id, layer.size())?;
+    Ok(there.then(|| descriptor.clone()))
+}
+
+/// True if the store has a layer in the form that a manifest describes; then both are claimed.
+pub(crate) fn is_known(
+    lease: &Lease,
+    descriptor: &Descriptor,
+    diff_id: &DiffId,
+) -> Result<bool, Error> {
+    match lease.store().find_layer(diff_id)? {
+        Some(layer) if lease.claim_layers(&[*diff_id]).is_ok() => {
+            has_form(lease, descriptor, diff_id, layer.size())
         }
-        return Ok(Some(descriptor.clone()));
+        _ => Ok(false),
     }
-    let same = store.layer_of_compressed(&descriptor.digest)? == Some(promise.diff_id);
-    let there = same
+}
+
+/// The same, of a layer that is there and has this size.
+fn has_form(
+    lease: &Lease,
+    descriptor: &Descriptor,
+    diff_id: &DiffId,
+    size: u64,
+) -> Result<bool, Error> {
+    let store = lease.store();
+    if descriptor.digest == *diff_id.digest() {
+        return if descriptor.size == size {
+            Ok(true)
+        } else {
+            Err(mismatch(descriptor, size))
+        };
+    }
+    let same = store.layer_of_compressed(&descriptor.digest)? == Some(*diff_id);
+    Ok(same
         && store
             .blob(&descriptor.digest)?
             .is_some_and(|blob| blob.size() == descriptor.size)
-        && lease.claim_blobs(&[descriptor.digest]).is_ok();
-    Ok(there.then(|| descriptor.clone()))
+        && lease.claim_blobs(&[descriptor.digest]).is_ok())
 }
 
 /// Writes the layer, or only hashes it if the store has it. Returns its size.
@@ -171,14 +232,14 @@ fn read_error(error: io::Error) -> Error {
 }
 
 /// Keeps all that is read as a blob.
-struct Tee {
-    source: Body,
+struct Tee<R> {
+    source: R,
     blob: store::BlobIngest,
     /// Why keeping it failed.
     failed: Option<store::Error>,
 }
 
-impl Read for Tee {
+impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
         if let Err(error) = self.blob.put(&buffer[..count]) {

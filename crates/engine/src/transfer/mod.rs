@@ -4,11 +4,11 @@
 //! goes out is made of the bytes that the store has, so digests are kept; the same images give the same archive.
 
 mod archive;
-mod documents;
+pub(crate) mod documents;
 mod export;
 mod import;
 mod inflate;
-mod layers;
+pub(crate) mod layers;
 mod layout;
 mod load;
 mod output;

@@ -40,6 +40,9 @@ pub(crate) struct Build {
     /// Attach a label: NAME=VALUE
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pull: bool,
     /// Do not use the results of earlier builds
     ///
     /// Results are still recorded, so that the next build can use them.
@@ -112,6 +115,7 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
         target: args.target,
         build_args,
         labels: engine::containers::labels(&args.labels)?,
+        pull: args.pull,
         no_cache: args.no_cache,
         no_cache_stages: args.no_cache_filter,
         ..BuildRequest::default()

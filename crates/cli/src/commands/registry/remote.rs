@@ -1,0 +1,91 @@
+//! `barque registry inspect|ls|tag|rm`: images where they are.
+
+use clap::Args;
+
+use super::super::{Context, DONE, Outcome};
+use crate::error::Failure;
+use crate::render;
+
+/// Show an image of a registry without fetching its layers
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Print the manifest or the index as it is
+    #[arg(long)]
+    raw: bool,
+    /// Print the image's config as it is
+    #[arg(long, conflicts_with = "raw")]
+    config: bool,
+    /// Of an index, show the image for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// The image: NAME[:TAG][@DIGEST]
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
+
+/// List the tags of a repository at its registry
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// The repository: NAME
+    #[arg(value_name = "REPOSITORY")]
+    name: String,
+}
+
+/// Give an image of a registry one more tag, without moving layers
+#[derive(Debug, Args)]
+pub(crate) struct Tag {
+    /// The image: NAME[:TAG][@DIGEST]
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// The new tag
+    #[arg(value_name = "TAG")]
+    tag: String,
+}
+
+/// Delete a tag of a registry, or with a digest a manifest and all its tags
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// The images: NAME:TAG or NAME@DIGEST
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(super) fn inspect(args: &Inspect, context: &Context) -> Outcome {
+    let found = context
+        .engine()?
+        .inspect_remote(&args.image, args.platform.as_deref())?;
+    if args.raw {
+        render::bytes(&found.raw)?;
+    } else if args.config {
+        let config = found.config.ok_or_else(|| {
+            Failure::new(format!("`{}` is no image and has no config", args.image))
+        })?;
+        render::bytes(&config)?;
+    } else {
+        render::json_pretty(&found.summary)?;
+    }
+    DONE
+}
+
+pub(super) fn ls(args: &Ls, context: &Context) -> Outcome {
+    for tag in context.engine()?.remote_tags(&args.name)? {
+        render::data(&format!("{tag}\n"))?;
+    }
+    DONE
+}
+
+pub(super) fn tag(args: &Tag, context: &Context) -> Outcome {
+    let digest = context.engine()?.remote_tag(&args.image, &args.tag)?;
+    render::data(&format!("{}: digest: {digest}\n", args.tag))?;
+    DONE
+}
+
+pub(super) fn rm(args: &Rm, context: &Context) -> Outcome {
+    for image in &args.images {
+        if !context.engine()?.remote_remove(image)? {
+            return Err(Failure::new(format!("`{image}` is not there")));
+        }
+        render::data(&format!("Deleted: {image}\n"))?;
+    }
+    DONE
+}

@@ -1,0 +1,53 @@
+//! Base images of a build: from the store, from OCI layouts, else from their registry.
+
+use build::{BaseError, BaseImages, Layout};
+use oci::{Platform, Reference};
+use store::Image;
+
+use super::Events;
+use crate::Engine;
+
+/// Finds what FROM names; what the store does not have is pulled.
+pub(crate) struct Bases<'e> {
+    pub(crate) engine: &'e Engine,
+    /// Keeps what was pulled until the build claims it.
+    pub(crate) lease: store::Lease,
+    /// Asks the registry even for what the store has: `--pull`.
+    pub(crate) always: bool,
+    pub(crate) events: Events,
+}
+
+impl BaseImages for Bases<'_> {
+    fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, BaseError> {
+        let name = reference.to_string();
+        let known = self.engine.store().find_image_for(&name, platform)?;
+        // An image for something else is not the one that is meant, unless nothing better can be had.
+        let fits = known.as_ref().is_some_and(|image| {
+            crate::transfer::platform::rank(platform, &image.platform).is_some()
+        });
+        if (fits && !self.always) || self.engine.network().is_offline() {
+            return Ok(known);
+        }
+        match self
+            .engine
+            .pull_under(&self.lease, reference, Some(platform), &self.events)
+        {
+            Ok(image) => Ok(Some(image)),
+            Err(_) if known.is_some() && !self.always => Ok(known),
+            Err(error) if super::pull::is_missing(&error) => Ok(None),
+            Err(error) => Err(Box::new(error)),
+        }
+    }
+
+    fn find_in_layout(
+        &self,
+        layout: &Layout,
+        platform: &Platform,
+    ) -> Result<Option<Image>, BaseError> {
+        Ok(crate::transfer::bring_layout(
+            &self.lease,
+            layout,
+            platform,
+        )?)
+    }
+}

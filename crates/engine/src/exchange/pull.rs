@@ -1,0 +1,374 @@
+//! `pull`: an image from a registry into the store.
+
+use std::collections::BTreeSet;
+
+use distribution::client::{Client, Kind, Repository, Which};
+use oci::{Digest, ImageId, Platform, Reference, Tag};
+use store::{Image, Lease, NewImage};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::download::{self, Lanes, Wanted};
+use super::platform::{self, Found};
+use super::remote::Address;
+use super::{Event, Events, ExchangeError};
+use crate::{Engine, Error};
+
+/// What is to be pulled.
+#[derive(Debug, Clone, Default)]
+pub struct PullRequest {
+    /// The image: a name, or `ssh://host/name`.
+    pub image: String,
+    /// Only an image for this platform; otherwise this machine's where there is a choice.
+    pub platform: Option<String>,
+    /// Every tag of the repository.
+    pub all_tags: bool,
+}
+
+/// An image that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// Its name in full.
+    pub reference: Reference,
+    /// The digest of what the name means at the registry: the image's manifest, or an index of several platforms.
+    pub digest: Digest,
+    /// The image.
+    pub id: ImageId,
+    /// The store did not have it under this name.
+    pub newer: bool,
+}
+
+impl Engine {
+    /// Brings images from a registry into the store.
+    ///
+    /// Layers are fetched, inflated, hashed and written in one pass, several at once; what the store has is not fetched
+    /// again, and what another process is fetching is waited for. After an error the store has the layers that were done, for
+    /// a while, and no image.
+    ///
+    /// # Errors
+    ///
+    /// The registry does not have it or does not give it, or what it gives is not what it says.
+    pub fn pull(&self, request: &PullRequest, events: &Events) -> Result<Vec<Pulled>, Error> {
+        let wanted = request
+            .platform
+            .as_deref()
+            .map(str::parse::<Platform>)
+            .transpose()?;
+        let address: Address = Address::read(&request.image)?;
+        let ready = self.network().ready()?;
+        let lease = self.store().lease("pull")?;
+        self.network().run(async {
+            let sources = sources(&ready.client, &ready.configuration, &address)?;
+            let references = if request.all_tags {
+                all_tags(&sources, &address.reference).await?
+            } else {
+                vec![address.reference.clone()]
+            };
+            let mut pulled = Vec::new();
+            for reference in references {
+                let job = Job {
+                    lease: lease.clone(),
+                    reference,
+                    wanted: wanted.clone(),
+                    events: events.clone(),
+                };
+                pulled.push(job.pull(&sources).await?.0);
+            }
+            Ok(pulled)
+        })?
+    }
+
+    /// True if the store has something that `image` means.
+    #[must_use]
+    pub fn has_image(&self, image: &str) -> bool {
+        self.store().resolve(image).is_ok()
+    }
+
+    /// Makes sure that an image is in the store: pulls it if it is not there, or always. `None` if it was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::pull`]; and [`store::Error::NoSuchImage`] for what can only be an id.
+    pub fn ensure(
+        &self,
+        image: &str,
+        platform: Option<&str>,
+        always: bool,
+        events: &Events,
+    ) -> Result<Option<Pulled>, Error> {
+        let known = match platform {
+            Some(platform) => {
+                let platform = platform.parse::<Platform>()?;
+                let found = self.store().find_image_for(image, &platform)?;
+                found.filter(|image| image.platform.distance_from(&platform).is_some())
+            }
+            None => self.store().find_image(image)?,
+        };
+        if known.is_some() && !always {
+            return Ok(None);
+        }
+        if self.network().is_offline() || image.parse::<Reference>().is_err() {
+            // The store's own error has the nearest name.
+            self.store().resolve(image)?;
+            return Ok(None);
+        }
+        let request = PullRequest {
+            image: image.to_owned(),
+            platform: platform.map(str::to_owned),
+            all_tags: false,
+        };
+        Ok(self.pull(&request, events)?.pop())
+    }
+
+    /// As [`Engine::pull`], for code that needs the image: it stays as long as `lease`.
+    pub(crate) fn pull_under(
+        &self,
+        lease: &Lease,
+        reference: &Reference,
+        wanted: Option<&Platform>,
+        events: &Events,
+    ) -> Result<Image, Error> {
+        let ready = self.network().ready()?;
+        let address = Address::of(reference.clone());
+        let job = Job {
+            lease: lease.clone(),
+            reference: reference.clone(),
+            wanted: wanted.cloned(),
+            events: events.clone(),
+        };
+        self.network().run(async {
+            let sources = sources(&ready.client, &ready.configuration, &address)?;
+            Ok(job.pull(&sources).await?.1)
+        })?
+    }
+}
+
+/// The repositories that may have an image, in the order in which they are asked.
+fn sources(
+    client: &Client,
+    configuration: &super::Configuration,
+    address: &Address,
+) -> Result<Vec<Repository>, Error> {
+    if let Some(candidate) = address.over_ssh()? {
+        return Ok(vec![
+            client.repository(&candidate.endpoint, candidate.repository),
+        ]);
+    }
+    let candidates = configuration.to_pull(&address.reference)?;
+    Ok(candidates
+        .into_iter()
+        .map(|candidate| client.repository(&candidate.endpoint, candidate.repository))
+        .collect())
+}
+
+async fn all_tags(sources: &[Repository], name: &Reference) -> Result<Vec<Reference>, Error> {
+    let mut last = ExchangeError::Interrupted.into();
+    for source in sources {
+        match source.tags().await {
+            Ok(tags) => {
+                let tags = tags.iter().filter_map(|tag| tag.parse::<Tag>().ok());
+                return Ok(tags.map(|tag| name.with_tag(tag)).collect());
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+/// One image on its way.
+struct Job {
+    lease: Lease,
+    reference: Reference,
+    wanted: Option<Platform>,
+    events: Events,
+}
+
+impl Job {
+    /// Asks the sources in turn. A mirror that does not have it, or does not work, is no reason to fail; the last answer is.
+    async fn pull(&self, sources: &[Repository]) -> Result<(Pulled, Image), Error> {
+        let mut last = ExchangeError::Interrupted.into();
+        for (number, source) in sources.iter().enumerate() {
+            match self.pull_from(source).await {
+                Ok(done) => return Ok(done),
+                Err(error) => {
+                    if number + 1 < sources.len() {
+                        let text = format!("{} does not give it: {error}", source.registry());
+                        (self.events)(Event::Warning(text));
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn pull_from(&self, source: &Repository) -> Result<(Pulled, Image), Error> {
+        let shown = self.reference.familiar();
+        let which = Which::from(&self.reference);
+        let found = platform::find(source, &which, self.wanted.as_ref(), &shown).await?;
+        for warning in &found.named.warnings {
+            (self.events)(Event::Warning(warning.clone()));
+        }
+        if let Some(image) = self.known(&found).await? {
+            return Ok(image);
+        }
+        let (config_bytes, config) = platform::config(source, &found.manifest, &shown).await?;
+        self.check_platform(&config.platform())?;
+        self.bring_layers(source, &found, &config.rootfs.diff_ids)
+            .await?;
+        self.put(found, config_bytes).await
+    }
+
+    /// The image, if the store has it whole; then nothing is fetched.
+    async fn known(&self, found: &Found) -> Result<Option<(Pulled, Image)>, Error> {
+        let (store, lease) = (self.lease.store().clone(), self.lease.clone());
+        let digest = found.fetched.digest;
+        let manifest = found.manifest.clone();
+        let whole = spawn_blocking(move || -> Result<bool, Error> {
+            let Some(image) = store.image(&digest)? else {
+                return Ok(false);
+            };
+            for (descriptor, diff_id) in manifest.layers.iter().zip(&image.layers) {
+                if !crate::transfer::layers::is_known(&lease, descriptor, diff_id)? {
+                    return Ok(false);
+                }
+            }
+            Ok(lease.claim_blobs(&[digest, manifest.config.digest]).is_ok())
+        })
+        .await??;
+        if !whole {
+            return Ok(None);
+        }
+        let store = self.lease.store();
+        let config = store.read_blob(&found.manifest.config.digest)?;
+        let platform = store
+            .image(&found.fetched.digest)?
+            .map(|image| image.platform);
+        if let Some(platform) = platform {
+            self.check_platform(&platform)?;
+        }
+        let found = Found {
+            named: found.named.clone(),
+            indexes: found.indexes.clone(),
+            fetched: found.fetched.clone(),
+            manifest: found.manifest.clone(),
+        };
+        self.put(found, config.into()).await.map(Some)
+    }
+
+    /// An image for something else is an error if a platform was asked for, and worth a word otherwise.
+    fn check_platform(&self, found: &Platform) -> Result<(), Error> {
+        let host = Platform::host();
+        let wanted = self.wanted.as_ref().unwrap_or(&host);
+        if crate::transfer::platform::rank(wanted, found).is_some() {
+            return Ok(());
+        }
+        if self.wanted.is_some() {
+            return Err(ExchangeError::Platform {
+                image: self.reference.familiar(),
+                wanted: wanted.to_string(),
+                here: vec![found.to_string()],
+            }
+            .into());
+        }
+        (self.events)(Event::Warning(format!(
+            "the image is for {found}, this machine is {wanted}"
+        )));
+        Ok(())
+    }
+
+    async fn bring_layers(
+        &self,
+        source: &Repository,
+        found: &Found,
+        diff_ids: &[oci::DiffId],
+    ) -> Result<(), Error> {
+        let lanes = Lanes::new();
+        let mut tasks = JoinSet::new();
+        let mut seen = BTreeSet::new();
+        let count = found.manifest.layers.len();
+        for (number, (descriptor, diff_id)) in
+            found.manifest.layers.iter().zip(diff_ids).enumerate()
+        {
+            // One download serves all the places that a layer has in an image.
+            if !seen.insert((descriptor.digest, *diff_id)) {
+                continue;
+            }
+            let wanted = Wanted {
+                step: number + 1,
+                descriptor: descriptor.clone(),
+                diff_id: *diff_id,
+            };
+            let (source, lease) = (source.clone(), self.lease.clone());
+            let (lanes, events) = (lanes.clone(), self.events.clone());
+            tasks.spawn(async move {
+                let brought = download::bring(&source, &lease, &wanted, &lanes, &events).await;
+                brought.map_err(|source| {
+                    Error::from(ExchangeError::Layer {
+                        number: wanted.step,
+                        count,
+                        digest: Box::new(wanted.descriptor.digest),
+                        source: Box::new(source),
+                    })
+                })
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    }
+
+    /// Puts the image into the store, under its tag and under the digest that it was found by.
+    async fn put(
+        &self,
+        found: Found,
+        config: distribution::client::Bytes,
+    ) -> Result<(Pulled, Image), Error> {
+        let (lease, reference) = (self.lease.clone(), self.reference.clone());
+        let put = spawn_blocking(move || -> Result<(Pulled, Image), Error> {
+            let store = lease.store();
+            let digest = found.named.digest;
+            let origin = reference.with_digest(digest);
+            let mut names = vec![origin];
+            if let Some(tag) = reference.tag() {
+                names.push(reference.with_tag(tag.clone()));
+            }
+            let mut newer = false;
+            for name in &names {
+                newer |= store.named(name)? != Some(found.fetched.digest);
+            }
+            let mut also = Vec::new();
+            for index in &found.indexes {
+                also.push(*lease.put_blob(index)?.digest());
+            }
+            let announced = Some(found.fetched.media_type.as_str());
+            let image = lease.put_image(NewImage {
+                manifest: &found.fetched.bytes,
+                media_type: announced.filter(|kind| oci::media_type::is_manifest(kind)),
+                config: &config,
+                also: &also,
+                names: &names,
+                by: "pull",
+            })?;
+            let pulled = Pulled {
+                reference,
+                digest,
+                id: image.id,
+                newer,
+            };
+            Ok((pulled, image))
+        });
+        put.await?
+    }
+}
+
+/// True if an image that is not there may be somewhere else.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    match error {
+        Error::Exchange(error) => match error.as_ref() {
+            ExchangeError::Registry(error) => error.kind() == Kind::NotFound,
+            _ => false,
+        },
+        _ => false,
+    }
+}

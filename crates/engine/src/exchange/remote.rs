@@ -1,0 +1,207 @@
+//! What a registry has, without the store: `inspect`, `ls`, `tag`, `rm`. And where an address leads.
+
+use std::sync::Arc;
+
+use distribution::client::registries::Candidate;
+use distribution::client::{Endpoint, Repository, Which};
+use oci::{Platform, Reference};
+use serde_json::{Value, json};
+
+use super::{ExchangeError, platform};
+use crate::{Engine, Error};
+
+/// Where an image is, as a person types it.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// The image.
+    pub(crate) reference: Reference,
+    /// The host on which it is reached over ssh.
+    host: Option<Host>,
+}
+
+#[derive(Debug, Clone)]
+struct Host {
+    name: String,
+    port: Option<u16>,
+}
+
+impl Address {
+    pub(crate) const fn of(reference: Reference) -> Self {
+        Self {
+            reference,
+            host: None,
+        }
+    }
+
+    /// Reads `NAME` or `ssh://[USER@]HOST[:PORT]/NAME`.
+    pub(crate) fn read(text: &str) -> Result<Self, Error> {
+        let Some(rest) = text.strip_prefix("ssh://") else {
+            return Ok(Self::of(text.parse()?));
+        };
+        let wrong = || Error::from(ExchangeError::Ssh(text.chars().take(140).collect()));
+        let (authority, name) = rest.split_once('/').ok_or_else(wrong)?;
+        let (name_of_host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| wrong())?)),
+            None => (authority, None),
+        };
+        // What begins like an option would be one.
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+        if name_of_host.is_empty()
+            || name_of_host.starts_with('-')
+            || !name_of_host.bytes().all(fine)
+        {
+            return Err(wrong());
+        }
+        Ok(Self {
+            reference: name.parse()?,
+            host: Some(Host {
+                name: name_of_host.to_owned(),
+                port,
+            }),
+        })
+    }
+
+    /// The place of an image on another host.
+    pub(crate) fn over_ssh(&self) -> Result<Option<Candidate>, Error> {
+        let Some(host) = &self.host else {
+            return Ok(None);
+        };
+        let mut command = vec!["ssh".to_owned(), "-T".to_owned()];
+        if let Some(port) = host.port {
+            command.extend(["-p".to_owned(), port.to_string()]);
+        }
+        command.extend(["--".to_owned(), host.name.clone()]);
+        command.extend(["barque", "registry", "serve", "--stdio"].map(str::to_owned));
+        Ok(Some(Candidate {
+            endpoint: Endpoint {
+                registry: format!("ssh://{}", host.name),
+                authority: host.name.rsplit('@').next().unwrap_or("host").to_owned(),
+                insecure: false,
+                command: Some(Arc::from(command)),
+            },
+            repository: self.reference.familiar_name().parse()?,
+        }))
+    }
+}
+
+/// What is known of an image at a registry.
+#[derive(Debug, Clone)]
+pub struct RemoteImage {
+    /// The manifest or index as it came.
+    pub raw: Vec<u8>,
+    /// A summary, with Docker's and skopeo's field names.
+    pub summary: Value,
+    /// The config as it came, of an image.
+    pub config: Option<Vec<u8>>,
+}
+
+impl Engine {
+    fn remote(&self, text: &str) -> Result<(Repository, Reference), Error> {
+        let address = Address::read(text)?;
+        let ready = self.network().ready()?;
+        let candidate = match address.over_ssh()? {
+            Some(candidate) => candidate,
+            None => ready.configuration.registries.to_push(&address.reference)?,
+        };
+        let repository = ready
+            .client
+            .repository(&candidate.endpoint, candidate.repository);
+        Ok((repository, address.reference))
+    }
+
+    /// Looks at an image where it is, without pulling it.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or has nothing for the platform.
+    pub fn inspect_remote(&self, image: &str, wanted: Option<&str>) -> Result<RemoteImage, Error> {
+        let wanted = wanted.map(str::parse::<Platform>).transpose()?;
+        let (repository, reference) = self.remote(image)?;
+        self.network().run(async {
+            let shown = reference.familiar();
+            let which = Which::from(&reference);
+            let found = platform::find(&repository, &which, wanted.as_ref(), &shown).await;
+            let found = match found {
+                // What is no image has no config to look at, but a manifest.
+                Err(Error::Exchange(error))
+                    if matches!(*error, ExchangeError::NotAnImage { .. }) =>
+                {
+                    let fetched = repository.manifest(&which).await?;
+                    let manifest: Value =
+                        serde_json::from_slice(&fetched.bytes).unwrap_or_default();
+                    return Ok(RemoteImage {
+                        raw: fetched.bytes.to_vec(),
+                        summary: json!({
+                            "Name": reference.name(),
+                            "Digest": fetched.digest,
+                            "MediaType": fetched.media_type,
+                            "Manifest": manifest,
+                        }),
+                        config: None,
+                    });
+                }
+                other => other?,
+            };
+            let (bytes, config) = platform::config(&repository, &found.manifest, &shown).await?;
+            let raw: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let layers = &found.manifest.layers;
+            Ok(RemoteImage {
+                raw: found.named.bytes.to_vec(),
+                summary: json!({
+                    "Name": reference.name(),
+                    "Tag": reference.tag().map(ToString::to_string),
+                    "Digest": found.named.digest,
+                    "MediaType": found.named.media_type,
+                    "Manifest": found.fetched.digest,
+                    "Id": found.manifest.config.digest,
+                    "Created": config.created,
+                    "Os": config.os,
+                    "Architecture": config.architecture,
+                    "Config": raw.get("config"),
+                    "Size": layers.iter().map(|layer| layer.size).sum::<u64>(),
+                    "Layers": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>(),
+                    "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
+                }),
+                config: Some(bytes.to_vec()),
+            })
+        })?
+    }
+
+    /// The tags of a repository at its registry.
+    ///
+    /// # Errors
+    ///
+    /// There is no such repository.
+    pub fn remote_tags(&self, name: &str) -> Result<Vec<String>, Error> {
+        let (repository, _) = self.remote(name)?;
+        Ok(self.network().run(repository.tags())??)
+    }
+
+    /// Gives what a name means at its registry one more tag, without moving a layer.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or the registry refuses.
+    pub fn remote_tag(&self, image: &str, tag: &str) -> Result<oci::Digest, Error> {
+        let (repository, reference) = self.remote(image)?;
+        let tag: oci::Tag = tag.parse()?;
+        self.network().run(async {
+            let fetched = repository.manifest(&Which::from(&reference)).await?;
+            repository
+                .put_manifest(&Which::Tag(tag), &fetched.media_type, fetched.bytes)
+                .await?;
+            Ok(fetched.digest)
+        })?
+    }
+
+    /// Deletes a tag, or with a digest a manifest and all its tags, at its registry. `false` if it was not there.
+    ///
+    /// # Errors
+    ///
+    /// The registry refuses; many do not delete tags, and some nothing at all.
+    pub fn remote_remove(&self, image: &str) -> Result<bool, Error> {
+        let (repository, reference) = self.remote(image)?;
+        let which = Which::from(&reference);
+        Ok(self.network().run(repository.delete_manifest(&which))??)
+    }
+}
