@@ -120,6 +120,19 @@ impl From<engine::containers::ContainerError> for Failure {
     }
 }
 
+impl From<engine::registry::RegistryError> for Failure {
+    fn from(error: engine::registry::RegistryError) -> Self {
+        let failure = Self::new(chain(&error));
+        if failure
+            .message
+            .contains("another server works on this folder")
+        {
+            return failure.hint("a server collects by itself; stop it to work on its folder");
+        }
+        failure
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let silent = error.kind() == std::io::ErrorKind::BrokenPipe;

@@ -13,6 +13,7 @@ mod error;
 pub mod exchange;
 pub mod fsck;
 pub mod images;
+pub mod registry;
 pub mod transfer;
 pub mod upkeep;
 

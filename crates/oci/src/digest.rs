@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// A hash algorithm that images name content with.
@@ -208,6 +209,25 @@ impl Hasher {
         }
     }
 
+    /// The state between two pieces, for another process to go on from. It is as secret as the bytes seen.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        match &self.0 {
+            State::Sha256(state) => state.serialize().to_vec(),
+            State::Sha512(state) => state.serialize().to_vec(),
+        }
+    }
+
+    /// Goes on from a state that [`Hasher::save`] gave; `None` if it is none.
+    #[must_use]
+    pub fn resume(algorithm: Algorithm, saved: &[u8]) -> Option<Self> {
+        let state = match algorithm {
+            Algorithm::Sha256 => State::Sha256(Sha256::deserialize(saved.try_into().ok()?).ok()?),
+            Algorithm::Sha512 => State::Sha512(Sha512::deserialize(saved.try_into().ok()?).ok()?),
+        };
+        Some(Self(state))
+    }
+
     /// The digest of all bytes seen.
     #[must_use]
     pub fn finish(self) -> Digest {
@@ -301,6 +321,22 @@ mod tests {
         let long = hasher.finish();
         assert_eq!(long.to_string().parse::<Digest>(), Ok(long));
         assert_eq!(long.hex().len(), 128);
+    }
+
+    #[test]
+    fn goes_on_from_a_saved_state() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let mut whole = Hasher::new(algorithm);
+            let mut parts = Hasher::new(algorithm);
+            for n in 0..300_u32 {
+                let piece = vec![7; (n % 150) as usize];
+                whole.update(&piece);
+                parts.update(&piece);
+                parts = Hasher::resume(algorithm, &parts.save()).unwrap();
+            }
+            assert_eq!(whole.finish(), parts.finish());
+            assert!(Hasher::resume(algorithm, b"short").is_none());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod environment;
 mod formats;
 mod images;
 mod language;
+mod registry;
 mod rootless;
 mod run;
 mod ssh;

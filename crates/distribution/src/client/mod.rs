@@ -11,19 +11,19 @@
 
 mod auth;
 mod blob;
-mod connect;
+pub(crate) mod connect;
 pub mod credentials;
 mod error;
 mod host;
-mod payload;
-mod proxy;
+pub(crate) mod payload;
+pub(crate) mod proxy;
 pub mod registries;
 mod repository;
 mod secret;
-mod tls;
-mod transport;
+pub(crate) mod tls;
+pub(crate) mod transport;
 mod upload;
-mod url;
+pub(crate) mod url;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

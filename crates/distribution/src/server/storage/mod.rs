@@ -14,6 +14,7 @@
 //! - Paths and keys are made of [`Repository`], [`Tag`], [`Digest`] and [`UploadId`] alone, none of which can hold `..`.
 
 pub mod local;
+pub mod object;
 
 use std::fmt;
 use std::fs::File;

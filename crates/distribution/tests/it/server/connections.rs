@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 use super::desk::digest;
 
 /// A server that runs until it is stopped.
-struct Running {
-    address: std::net::SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
 
-async fn run(limits: Limits) -> Running {
+pub(crate) async fn run(limits: Limits) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let storage = Local::open(folder.path(), Clock::system()).unwrap();
     let config = Config {

@@ -11,11 +11,21 @@ use hyper::body::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use oci::{Algorithm, Digest, Hasher, media_type};
 
+use super::bucket::Bucket;
+
 /// A registry, its clock, and where it keeps things.
 pub(crate) struct Desk {
     pub(crate) registry: Registry,
     pub(crate) time: Arc<AtomicU64>,
-    pub(crate) folder: tempfile::TempDir,
+    /// What the clock said in the beginning.
+    pub(crate) start: u64,
+    place: Place,
+}
+
+/// Where a registry keeps things, for as long as the test runs.
+enum Place {
+    Folder(tempfile::TempDir),
+    Bucket(Bucket),
 }
 
 /// What came back.
@@ -91,30 +101,40 @@ impl Desk {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let time = Arc::new(AtomicU64::new(1_700_000_000));
-        let registry = open(folder.path(), &time, config);
+        Self::over(Place::Folder(tempfile::tempdir().unwrap()), config)
+    }
+
+    pub(crate) async fn object() -> Self {
+        Self::over(Place::Bucket(Bucket::start().await), Config::default())
+    }
+
+    fn over(place: Place, config: Config) -> Self {
+        let start = Clock::system().now();
+        let time = Arc::new(AtomicU64::new(start));
+        let registry = open(&place, &time, config);
         Self {
             registry,
             time,
-            folder,
+            start,
+            place,
         }
     }
 
-    /// The server is stopped and started again.
+    /// The server is stopped and started again; over a bucket it is another server that goes on.
     pub(crate) fn restart(self) -> Self {
         let Self {
             registry,
             time,
-            folder,
+            start,
+            place,
         } = self;
-        let config = Config::default();
         drop(registry);
-        let registry = open(folder.path(), &time, config);
+        let registry = open(&place, &time, Config::default());
         Self {
             registry,
             time,
-            folder,
+            start,
+            place,
         }
     }
 
@@ -229,9 +249,12 @@ impl Desk {
     }
 }
 
-fn open(folder: &std::path::Path, time: &Arc<AtomicU64>, config: Config) -> Registry {
+fn open(place: &Place, time: &Arc<AtomicU64>, config: Config) -> Registry {
     let time = time.clone();
     let clock = Clock::new(move || time.load(Ordering::SeqCst));
-    let storage = Local::open(folder, clock).unwrap();
-    Registry::new(Arc::new(storage), config)
+    let storage: Arc<dyn Storage> = match place {
+        Place::Folder(folder) => Arc::new(Local::open(folder.path(), clock).unwrap()),
+        Place::Bucket(bucket) => Arc::new(bucket.open(clock)),
+    };
+    Registry::new(storage, config)
 }

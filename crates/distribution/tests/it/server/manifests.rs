@@ -311,7 +311,7 @@ async fn a_tag_moves_and_remembers(desk: Desk) {
         .unwrap();
     let past: Vec<_> = past
         .iter()
-        .map(|event| (event.at - 1_700_000_000, event.digest))
+        .map(|event| (event.at - desk.start, event.digest))
         .collect();
     assert_eq!(
         past,

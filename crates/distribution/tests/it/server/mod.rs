@@ -1,5 +1,6 @@
 //! The server: the storage suite, the protocol over each storage, connections.
 
+mod bucket;
 mod connections;
 mod content;
 mod deletes;
@@ -7,6 +8,7 @@ mod desk;
 mod hostile;
 mod lists;
 mod manifests;
+mod peers;
 mod storage;
 mod uploads;
 
@@ -15,6 +17,9 @@ macro_rules! over_each_storage {
     ($($name:ident)*) => {
         mod local {
             $(#[tokio::test] async fn $name() { super::$name(crate::server::desk::Desk::local()).await; })*
+        }
+        mod object {
+            $(#[tokio::test] async fn $name() { super::$name(crate::server::desk::Desk::object().await).await; })*
         }
     };
 }

@@ -1,0 +1,687 @@
+//! A bucket of an S3-compatible object store, which any number of servers share without knowing of each other.
+//!
+//! Nothing is locked and little is overwritten. That makes it safe without a coordinator:
+//!
+//! - Whatever says that something is in use is an object with a name that is never used twice. To take something away,
+//!   a collection first puts an object beside it that condemns it, then looks once more whether anything needs it, and
+//!   only then deletes. Whoever begins to count on something writes that down first and then looks whether it is
+//!   condemned. One of the two sees the other; what is condemned never comes back, it is made anew under another name.
+//! - Tags are the only objects that change: with the condition that they are what they were when they were read.
+//!
+//! It needs a store that shows in listings and reads what was written before (as S3 does since 2020), and conditional
+//! writes (`If-Match`, `If-None-Match`).
+
+mod collect;
+mod keys;
+mod tags;
+mod transport;
+mod uploads;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    UpdateVersion,
+};
+use oci::{Algorithm, Descriptor, Digest, Repository, Tag};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag,
+    Referrer, Result, Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
+};
+use keys::{CONDEMNED, Keys, Link, below, flat, unflat};
+
+/// A blob that nobody asked for within this time is noted anew when somebody does, in seconds.
+const TOUCH_STEP: u64 = 600;
+
+/// Requests that are under way together for one of ours.
+const AT_ONCE: usize = 16;
+
+/// How long a URL is good that sends a client to the object store itself.
+const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Where a bucket is.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// `https://HOST[:PORT]`; without it, Amazon's.
+    pub endpoint: Option<String>,
+    /// The bucket's name.
+    pub name: String,
+    /// The region that signatures name.
+    pub region: String,
+    /// What the names of all objects begin with.
+    pub prefix: String,
+    /// The name of the key.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: crate::client::Secret,
+    /// Whether clients are sent to the object store for blobs.
+    pub redirect: bool,
+}
+
+/// A bucket. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Object(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: AmazonS3,
+    keys: Keys,
+    clock: Clock,
+    redirect: bool,
+}
+
+/// The line in front of a manifest's bytes.
+#[derive(Serialize, Deserialize)]
+struct About {
+    #[serde(rename = "type")]
+    media_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    referrer: Option<Referrer>,
+    pushed: u64,
+}
+
+/// An error of the object store, with what was tried on what.
+fn failed(verb: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> StorageError {
+    let place = path.to_string();
+    move |error| StorageError::Io {
+        verb,
+        place,
+        source: std::io::Error::other(error),
+    }
+}
+
+fn damaged(path: &Path, why: impl ToString) -> StorageError {
+    StorageError::Corrupt {
+        place: path.to_string(),
+        why: why.to_string(),
+    }
+}
+
+/// Nothing there is not an error.
+fn found<T>(result: object_store::Result<T>, verb: &'static str, path: &Path) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(verb, path)(error)),
+    }
+}
+
+/// A name that was never used before.
+fn unique() -> Result<String> {
+    use base64::Engine as _;
+    let mut bytes = [0_u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
+        |error| StorageError::Io {
+            verb: "make",
+            place: "a name".to_owned(),
+            source: error.into(),
+        },
+    )?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// When an object was written, in seconds since 1970: by the store's clock or by that of the server which wrote a link,
+/// whichever is later.
+fn written(meta: &ObjectMeta) -> u64 {
+    let by_store = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+    let by_server = meta.location.filename().and_then(|name| {
+        let (time, _) = name.split('.').nth(2)?.split_once('-')?;
+        u64::from_str_radix(time, 16).ok()
+    });
+    by_store.max(by_server.unwrap_or_default())
+}
+
+impl Object {
+    /// Opens a bucket. It is not looked at before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// The bucket's description makes no sense.
+    pub fn open(bucket: &Bucket, clock: Clock) -> Result<Self> {
+        let mut builder = AmazonS3Builder::new()
+            .with_http_connector(transport::Connector::new()?)
+            .with_bucket_name(&bucket.name)
+            .with_region(&bucket.region)
+            .with_access_key_id(&bucket.access_key)
+            .with_secret_access_key(bucket.secret_key.reveal());
+        if let Some(endpoint) = &bucket.endpoint {
+            builder = builder
+                .with_endpoint(endpoint)
+                .with_allow_http(endpoint.starts_with("http://"));
+        }
+        let prefix = Path::parse(&bucket.prefix)
+            .map_err(|error| damaged(&Path::from(bucket.prefix.as_str()), error))?;
+        let store = builder.build().map_err(failed("use the bucket", &prefix))?;
+        Ok(Self(Arc::new(Inner {
+            store,
+            keys: Keys(prefix),
+            clock,
+            redirect: bucket.redirect,
+        })))
+    }
+}
+
+impl Inner {
+    async fn put(&self, path: &Path, bytes: impl Into<PutPayload>) -> Result<()> {
+        self.store
+            .put(path, bytes.into())
+            .await
+            .map_err(failed("write", path))?;
+        Ok(())
+    }
+
+    /// Writes if the object is as it was; says whether it was.
+    async fn put_if(
+        &self,
+        path: &Path,
+        bytes: impl Into<PutPayload>,
+        version: Option<UpdateVersion>,
+    ) -> Result<bool> {
+        let mode = version.map_or(PutMode::Create, PutMode::Update);
+        let options = PutOptions::from(mode);
+        match self.store.put_opts(path, bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. }
+                | object_store::Error::NotFound { .. },
+            ) => Ok(false),
+            Err(error) => Err(failed("write", path)(error)),
+        }
+    }
+
+    /// The bytes of a small object, and which version of it they are.
+    async fn get(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
+        let Some(got) = found(self.store.get(path).await, "read", path)? else {
+            return Ok(None);
+        };
+        let version = UpdateVersion {
+            e_tag: got.meta.e_tag.clone(),
+            version: got.meta.version.clone(),
+        };
+        let bytes = got.bytes().await.map_err(failed("read", path))?;
+        Ok(Some((bytes, version)))
+    }
+
+    async fn delete(&self, path: &Path) -> Result<()> {
+        found(self.store.delete(path).await, "delete", path)?;
+        Ok(())
+    }
+
+    /// All objects below a place, in the order of their names.
+    async fn list(&self, place: &Path) -> Result<Vec<ObjectMeta>> {
+        self.store
+            .list(Some(place))
+            .try_collect()
+            .await
+            .map_err(failed("list", place))
+    }
+
+    /// The names of those directly below a place after `after`, at most `limit`.
+    async fn names_after(
+        &self,
+        place: &Path,
+        after: Option<&Path>,
+        limit: usize,
+    ) -> Result<Vec<Path>> {
+        let listing = match after {
+            Some(after) => self.store.list_with_offset(Some(place), after),
+            None => self.store.list(Some(place)),
+        };
+        listing
+            .map_ok(|meta| meta.location)
+            .take(limit)
+            .try_collect()
+            .await
+            .map_err(failed("list", place))
+    }
+
+    /// The links of a digest that may be counted on, and when the newest was written.
+    async fn live(&self, place: &Path) -> Result<Option<(Link, u64)>> {
+        let all = self.list(place).await?;
+        Ok(live_of(&all)
+            .max_by_key(|(_, meta)| written(meta))
+            .map(|(link, meta)| (link, written(meta))))
+    }
+
+    /// A link that reading may go through, be it condemned or not.
+    async fn any_link(&self, place: &Path) -> Result<Option<Link>> {
+        let all = self.list(place).await?;
+        Ok(all
+            .iter()
+            .filter_map(|meta| meta.location.filename())
+            .find_map(Link::read))
+    }
+
+    async fn exists(&self, repository: &Repository) -> Result<bool> {
+        let path = self.keys.repository(repository);
+        Ok(found(self.store.head(&path).await, "look at", &path)?.is_some())
+    }
+
+    async fn require(&self, repository: &Repository) -> Result<()> {
+        if self.exists(repository).await? {
+            return Ok(());
+        }
+        Err(StorageError::RepositoryUnknown)
+    }
+
+    async fn make(&self, repository: &Repository) -> Result<()> {
+        if self.exists(repository).await? {
+            return Ok(());
+        }
+        self.put(&self.keys.repository(repository), Bytes::new())
+            .await
+    }
+
+    /// Makes content that a digest has a blob of a repository. False if the content is about to go.
+    async fn link(&self, repository: &Repository, digest: &Digest, link: &Link) -> Result<bool> {
+        self.make(repository).await?;
+        let now = self.clock.now();
+        let name = format!("{}.{}.{now:x}-{}", link.size, link.generation, unique()?);
+        let path = below(&self.keys.held(repository, digest), &name);
+        self.put(&path, Bytes::new()).await?;
+        // Written first, looked at afterwards: a collection does it the other way round.
+        let contents = self.list(&self.keys.blob(digest)).await?;
+        let there = live_of(&contents).any(|(live, _)| live.generation == link.generation);
+        if !there {
+            self.delete(&path).await?;
+        }
+        Ok(there)
+    }
+
+    async fn read_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<(About, Bytes)>> {
+        let path = self.keys.manifest(repository, digest);
+        let Some((bytes, _)) = self.get(&path).await? else {
+            return Ok(None);
+        };
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or_else(|| damaged(&path, "it has no first line"))?;
+        let about = serde_json::from_slice(&bytes[..end]).map_err(|error| damaged(&path, error))?;
+        Ok(Some((about, bytes.slice(end + 1..))))
+    }
+
+    async fn check_blob(&self, repository: &Repository, digest: Digest, stated: u64) -> Result<()> {
+        match self.live(&self.keys.held(repository, &digest)).await? {
+            None => Err(StorageError::BlobUnknown(digest)),
+            Some((link, _)) if link.size != stated => Err(StorageError::Size {
+                digest,
+                stated,
+                actual: link.size,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether everything that a manifest needs is there. After the manifest was written.
+    async fn check_needs(&self, repository: &Repository, new: &NewManifest) -> Result<()> {
+        let blobs: HashSet<(Digest, u64)> = new.blobs.iter().copied().collect();
+        let mut checks = futures_util::stream::FuturesUnordered::new();
+        for (digest, stated) in blobs {
+            checks.push(self.check_blob(repository, digest, stated).boxed());
+            if checks.len() >= AT_ONCE {
+                checks.next().await.transpose()?;
+            }
+        }
+        while let Some(checked) = checks.next().await {
+            checked?;
+        }
+        for digest in &new.manifests {
+            let path = self.keys.manifest(repository, digest);
+            if found(self.store.head(&path).await, "look at", &path)?.is_none() {
+                return Err(StorageError::ManifestUnknown(*digest));
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_manifest(&self, repository: &Repository, new: &NewManifest) -> Result<()> {
+        self.make(repository).await?;
+        let path = self.keys.manifest(repository, &new.digest);
+        let known = found(self.store.head(&path).await, "look at", &path)?.is_some();
+        let about = About {
+            media_type: new.media_type.clone(),
+            referrer: new.referrer.clone(),
+            pushed: self.clock.now(),
+        };
+        let mut bytes = serde_json::to_vec(&about).map_err(|error| damaged(&path, error))?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&new.bytes);
+        self.put(&path, Bytes::from(bytes)).await?;
+        if let Err(error) = self.check_needs(repository, new).await {
+            if !known {
+                self.delete(&path).await?;
+            }
+            return Err(error);
+        }
+        if let Some(referrer) = &new.referrer {
+            let place = self.keys.referrers(repository, &referrer.subject);
+            let path = below(&place, &flat(&new.digest));
+            let descriptor =
+                serde_json::to_vec(&referrer.descriptor).map_err(|error| damaged(&path, error))?;
+            self.put(&path, Bytes::from(descriptor)).await?;
+        }
+        // All or nothing: what cannot be set is found out before anything is.
+        for tag in &new.tags {
+            self.check_tag(repository, tag, &new.digest).await?;
+        }
+        for tag in &new.tags {
+            self.set_tag(repository, tag, &new.digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_manifest(&self, repository: &Repository, digest: &Digest) -> Result<()> {
+        self.require(repository).await?;
+        let Some((about, _)) = self.read_manifest(repository, digest).await? else {
+            return Err(StorageError::ManifestUnknown(*digest));
+        };
+        self.delete(&self.keys.manifest(repository, digest)).await?;
+        if let Some(referrer) = about.referrer {
+            let place = self.keys.referrers(repository, &referrer.subject);
+            self.delete(&below(&place, &flat(digest))).await?;
+        }
+        for meta in self.list(&self.keys.named(repository, digest)).await? {
+            if let Some(Ok(tag)) = meta.location.filename().map(str::parse::<Tag>) {
+                match self.remove_tag(repository, &tag, Some(digest)).await {
+                    Ok(()) | Err(StorageError::TagUnknown(_) | StorageError::Changed(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.delete(&meta.location).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_blob(&self, digest: &Digest, link: &Link, range: Range<u64>) -> Result<Content> {
+        let path = self.keys.content(&link.generation);
+        if self.redirect {
+            let url = self
+                .store
+                .signed_url(hyper::Method::GET, &path, SIGNED_FOR)
+                .await
+                .map_err(failed("sign", &path))?;
+            return Ok(Content::Elsewhere(url.to_string()));
+        }
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        let got = found(self.store.get_opts(&path, options).await, "read", &path)?
+            .ok_or(StorageError::BlobUnknown(*digest))?;
+        let stream = got
+            .into_stream()
+            .map_ok(Frame::data)
+            .map_err(std::io::Error::other);
+        Ok(Content::Stream(StreamBody::new(stream).boxed_unsync()))
+    }
+}
+
+/// Those of a listing that may be counted on.
+fn live_of(all: &[ObjectMeta]) -> impl Iterator<Item = (Link, &ObjectMeta)> {
+    let condemned: HashSet<&str> = all
+        .iter()
+        .filter_map(|meta| meta.location.filename()?.strip_suffix(CONDEMNED))
+        .collect();
+    all.iter().filter_map(move |meta| {
+        let name = meta.location.filename()?;
+        if name.ends_with(CONDEMNED) || condemned.contains(name) {
+            return None;
+        }
+        Some((Link::read(name)?, meta))
+    })
+}
+
+#[async_trait]
+impl Storage for Object {
+    async fn check(&self) -> Result<()> {
+        let path = self.0.keys.probe(&unique()?);
+        self.0.put(&path, Bytes::new()).await?;
+        self.0.delete(&path).await
+    }
+
+    async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Repository>> {
+        let after = after.map(|after| self.0.keys.catalog_place(after));
+        let place = self.0.keys.catalog();
+        let names = self.0.names_after(&place, after.as_ref(), limit).await?;
+        Ok(names.iter().filter_map(keys::repository_of).collect())
+    }
+
+    async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
+        let place = self.0.keys.held(repository, digest);
+        let Some((link, touched)) = self.0.live(&place).await? else {
+            return Ok(None);
+        };
+        if self.0.clock.now() > touched.saturating_add(TOUCH_STEP)
+            && !self.0.link(repository, digest, &link).await?
+        {
+            return Ok(None);
+        }
+        Ok(Some(link.size))
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> Result<Content> {
+        let place = self.0.keys.held(repository, digest);
+        let link = self
+            .0
+            .any_link(&place)
+            .await?
+            .ok_or(StorageError::BlobUnknown(*digest))?;
+        self.0.open_blob(digest, &link, range).await
+    }
+
+    async fn mount(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: Option<&Repository>,
+        visible: Visible<'_>,
+    ) -> Result<bool> {
+        let candidates = match from {
+            Some(from) => vec![from.clone()],
+            // Nowhere at all is soon known.
+            None if self.0.live(&self.0.keys.blob(digest)).await?.is_none() => return Ok(false),
+            None => self.repositories(None, usize::MAX).await?,
+        };
+        for candidate in candidates.iter().filter(|candidate| visible(candidate)) {
+            let place = self.0.keys.held(candidate, digest);
+            if let Some((link, _)) = self.0.live(&place).await? {
+                return self.0.link(repository, digest, &link).await;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn remove_blob(&self, repository: &Repository, digest: &Digest) -> Result<()> {
+        self.0.require(repository).await?;
+        let links = self.0.list(&self.0.keys.held(repository, digest)).await?;
+        if links.is_empty() {
+            return Err(StorageError::BlobUnknown(*digest));
+        }
+        for link in links {
+            self.0.delete(&link.location).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_upload(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<UploadId> {
+        self.0.start_upload(repository, algorithm).await
+    }
+
+    async fn upload(&self, repository: &Repository, id: UploadId) -> Result<u64> {
+        Ok(self.0.upload(repository, id).await?.0.received)
+    }
+
+    async fn append(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        at: Option<u64>,
+        body: Incoming<'_>,
+        limit: u64,
+    ) -> Result<u64> {
+        self.0.append(repository, id, at, body, limit).await
+    }
+
+    async fn finish_upload(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        digest: &Digest,
+    ) -> Result<u64> {
+        self.0.finish_upload(repository, id, digest).await
+    }
+
+    async fn cancel_upload(&self, repository: &Repository, id: UploadId) -> Result<()> {
+        let (upload, _) = self.0.upload(repository, id).await?;
+        self.0.forget_upload(id, &upload).await
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<StoredManifest>> {
+        let read = self.0.read_manifest(repository, digest).await?;
+        Ok(read.map(|(about, bytes)| StoredManifest {
+            media_type: about.media_type.into(),
+            bytes,
+        }))
+    }
+
+    async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()> {
+        self.0.put_manifest(repository, &manifest).await
+    }
+
+    async fn remove_manifest(&self, repository: &Repository, digest: &Digest) -> Result<()> {
+        self.0.remove_manifest(repository, digest).await
+    }
+
+    async fn manifests(&self, repository: &Repository) -> Result<Vec<ManifestSummary>> {
+        self.0.require(repository).await?;
+        let mut all = Vec::new();
+        for meta in self.0.list(&self.0.keys.manifests(repository)).await? {
+            let Some(digest) = meta.location.filename().and_then(unflat) else {
+                continue;
+            };
+            if let Some((about, _)) = self.0.read_manifest(repository, &digest).await? {
+                all.push(ManifestSummary {
+                    digest,
+                    pushed: about.pushed,
+                    subject: about.referrer.map(|referrer| referrer.subject),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    async fn tag(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>> {
+        let past = self.0.read_tag(repository, tag).await?;
+        Ok(past.and_then(|(past, _)| past.current()))
+    }
+
+    async fn tags(
+        &self,
+        repository: &Repository,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        self.0.require(repository).await?;
+        let place = self.0.keys.tags(repository);
+        let after = after.map(|after| self.0.keys.tag(repository, after));
+        let names = self.0.names_after(&place, after.as_ref(), limit).await?;
+        Ok(names
+            .iter()
+            .filter_map(|path| path.filename()?.parse().ok())
+            .collect())
+    }
+
+    async fn set_tag(&self, repository: &Repository, tag: NewTag, digest: &Digest) -> Result<()> {
+        self.0.require(repository).await?;
+        let path = self.0.keys.manifest(repository, digest);
+        if found(self.0.store.head(&path).await, "look at", &path)?.is_none() {
+            return Err(StorageError::ManifestUnknown(*digest));
+        }
+        self.0.set_tag(repository, &tag, digest).await
+    }
+
+    async fn remove_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        expected: Option<&Digest>,
+    ) -> Result<()> {
+        self.0.require(repository).await?;
+        self.0.remove_tag(repository, tag, expected).await
+    }
+
+    async fn tag_history(&self, repository: &Repository, tag: &Tag) -> Result<Vec<TagEvent>> {
+        self.0.require(repository).await?;
+        self.0.history(repository, tag).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>> {
+        let mut all = Vec::new();
+        for meta in self
+            .0
+            .list(&self.0.keys.referrers(repository, subject))
+            .await?
+        {
+            if let Some((bytes, _)) = self.0.get(&meta.location).await? {
+                let descriptor = serde_json::from_slice(&bytes)
+                    .map_err(|error| damaged(&meta.location, error))?;
+                all.push(descriptor);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn collect(&self, what: &Collection) -> Result<Collected> {
+        self.0.collect(*what).await
+    }
+
+    async fn usage(&self, repository: &Repository) -> Result<u64> {
+        let mut blobs = HashSet::new();
+        let mut total = 0_u64;
+        for meta in self.0.list(&self.0.keys.held_by(repository)).await? {
+            let digest = meta.location.parts().nth_back(1);
+            let link = meta.location.filename().and_then(Link::read);
+            if let (Some(digest), Some(link)) = (digest, link)
+                && blobs.insert(digest.as_ref().to_owned())
+            {
+                total = total.saturating_add(link.size);
+            }
+        }
+        Ok(total)
+    }
+}

@@ -1,0 +1,125 @@
+//! The object store's requests go through the client's transport: its TLS, its proxies, its patience.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use tokio::sync::mpsc;
+
+use super::super::{Result, StorageError};
+use crate::client::connect::{Place, Way};
+use crate::client::payload::Outgoing;
+use crate::client::proxy::Proxies;
+use crate::client::tls::{Certificates, Tls};
+use crate::client::transport::{Patience, Transport};
+use crate::client::url::Url;
+
+/// Pieces of an answer that wait to be read.
+const AHEAD: usize = 4;
+
+/// Makes clients over one set of connections.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    transport: Arc<Transport>,
+    tls: Tls,
+}
+
+impl Connector {
+    pub(super) fn new() -> Result<Self> {
+        let wrong = |error: crate::client::Error| StorageError::Io {
+            verb: "set up",
+            place: "the object store's client".to_owned(),
+            source: io::Error::other(error),
+        };
+        let agent = format!("barque/{}", env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            transport: Transport::new(Patience::default(), Proxies::default(), agent),
+            tls: Tls::new(&Certificates::default(), true).map_err(wrong)?,
+        })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+fn failed(kind: HttpErrorKind) -> impl Fn(crate::client::Error) -> HttpError {
+    move |error| HttpError::new(kind, error)
+}
+
+#[async_trait]
+impl HttpService for Connector {
+    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let url: Url = head
+            .uri
+            .to_string()
+            .parse()
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        let place = Place {
+            origin: url.origin().clone(),
+            way: Way::Network {
+                tls: self.tls.clone(),
+                public_only: false,
+            },
+        };
+        let answer = self
+            .transport
+            .send(
+                &place,
+                &url,
+                &head.method,
+                &head.headers,
+                Outgoing::bytes(body),
+            )
+            .await
+            .map_err(failed(HttpErrorKind::Request))?;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let mut content = answer.body;
+        // Ends when the answer does, or when nobody wants it any more.
+        tokio::spawn(async move {
+            loop {
+                let piece = match content.next().await {
+                    Ok(Some(piece)) => Ok(piece),
+                    Ok(None) => return,
+                    Err(error) => Err(failed(HttpErrorKind::Interrupted)(error)),
+                };
+                let last = piece.is_err();
+                if sender.send(piece).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        let mut response = HttpResponse::new(HttpResponseBody::new(Pieces(receiver)));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Ok(response)
+    }
+}
+
+struct Pieces(mpsc::Receiver<std::result::Result<Bytes, HttpError>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, HttpError>>> {
+        let piece = ready!(self.0.poll_recv(cx));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+}

@@ -1,0 +1,375 @@
+//! Uploads: parts of a multipart upload that any server goes on with.
+//!
+//! ```text
+//! uploads/<id>/state     whose it is, how far it is, the hash so far, the parts
+//! uploads/<id>/tail.<n>  bytes that are too few for a part
+//! content/<id>           what it becomes; the multipart upload goes there from the beginning
+//! ```
+//!
+//! The state is written after each request, on the condition that nobody else wrote it. A server that dies in the middle
+//! of a request takes back no more than that request.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::{PutPayload, UpdateVersion};
+use oci::{Algorithm, Digest, Hasher, Repository};
+use serde::{Deserialize, Serialize};
+
+use super::super::{Incoming, Result, StorageError, UploadId};
+use super::{Inner, Link, below, damaged, failed, found, live_of};
+
+/// Bytes of a part, and what an upload holds in memory. Stores want at least 5 MiB, and at most 10,000 parts.
+const PART: usize = 8 << 20;
+
+/// The state of an upload between two requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Upload {
+    repository: String,
+    algorithm: String,
+    pub(super) received: u64,
+    hash: String,
+    /// The multipart upload, once there is enough for a part.
+    multipart: Option<String>,
+    parts: Vec<String>,
+    /// The number in the name of the tail, and its bytes; none if there is no tail.
+    tail: Option<(u64, usize)>,
+    /// Counts the requests, so that two tails never have one name.
+    requests: u64,
+}
+
+/// An upload while a request adds to it.
+struct Growing {
+    upload: Upload,
+    hasher: Hasher,
+    tail: Vec<Bytes>,
+    tail_size: usize,
+}
+
+fn algorithm_of(name: &str) -> Option<Algorithm> {
+    [Algorithm::Sha256, Algorithm::Sha512]
+        .into_iter()
+        .find(|algorithm| algorithm.name() == name)
+}
+
+impl Inner {
+    pub(super) async fn start_upload(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<UploadId> {
+        let id = UploadId::random().map_err(|source| StorageError::Io {
+            verb: "name",
+            place: "an upload".to_owned(),
+            source,
+        })?;
+        let upload = Upload {
+            repository: repository.to_string(),
+            algorithm: algorithm.name().to_owned(),
+            received: 0,
+            hash: STANDARD.encode(Hasher::new(algorithm).save()),
+            multipart: None,
+            parts: Vec::new(),
+            tail: None,
+            requests: 0,
+        };
+        self.write_state(id, &upload, None).await?;
+        Ok(id)
+    }
+
+    async fn write_state(
+        &self,
+        id: UploadId,
+        upload: &Upload,
+        version: Option<UpdateVersion>,
+    ) -> Result<()> {
+        let path = self.keys.upload(id, "state");
+        let bytes = serde_json::to_vec(upload).map_err(|error| damaged(&path, error))?;
+        if self.put_if(&path, Bytes::from(bytes), version).await? {
+            return Ok(());
+        }
+        Err(StorageError::Busy)
+    }
+
+    pub(super) async fn upload(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+    ) -> Result<(Upload, UpdateVersion)> {
+        let path = self.keys.upload(id, "state");
+        let (bytes, version) = self.get(&path).await?.ok_or(StorageError::UploadUnknown)?;
+        let upload: Upload =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(&path, error))?;
+        if upload.repository != repository.as_str() {
+            return Err(StorageError::UploadUnknown);
+        }
+        Ok((upload, version))
+    }
+
+    async fn tail(&self, id: UploadId, upload: &Upload) -> Result<Vec<Bytes>> {
+        let Some((number, size)) = upload.tail else {
+            return Ok(Vec::new());
+        };
+        let path = self.keys.upload(id, &format!("tail.{number}"));
+        match self.get(&path).await? {
+            Some((bytes, _)) if bytes.len() == size => Ok(vec![bytes]),
+            _ => Err(damaged(&path, "it is not what it was")),
+        }
+    }
+
+    async fn grow(&self, id: UploadId, upload: Upload) -> Result<Growing> {
+        let tail = self.tail(id, &upload).await?;
+        let hasher = algorithm_of(&upload.algorithm)
+            .zip(STANDARD.decode(&upload.hash).ok())
+            .and_then(|(algorithm, saved)| Hasher::resume(algorithm, &saved))
+            .ok_or_else(|| damaged(&self.keys.upload(id, "state"), "it has no hash"))?;
+        Ok(Growing {
+            tail_size: tail.iter().map(Bytes::len).sum(),
+            upload,
+            hasher,
+            tail,
+        })
+    }
+
+    pub(super) async fn append(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        at: Option<u64>,
+        body: Incoming<'_>,
+        limit: u64,
+    ) -> Result<u64> {
+        let (upload, version) = self.upload(repository, id).await?;
+        if at.is_some_and(|at| at != upload.received) {
+            return Err(StorageError::Offset {
+                received: upload.received,
+            });
+        }
+        let old_tail = upload.tail;
+        let mut growing = self.grow(id, upload).await?;
+        let end = self.receive(id, &mut growing, body, limit).await;
+        if let Err(error @ StorageError::Io { .. }) = end {
+            // What the store has of it is not known; the state says what is.
+            return Err(error);
+        }
+        let Growing {
+            mut upload,
+            hasher,
+            tail,
+            tail_size,
+        } = growing;
+        upload.requests += 1;
+        upload.hash = STANDARD.encode(hasher.save());
+        upload.tail = None;
+        if tail_size > 0 {
+            let path = self.keys.upload(id, &format!("tail.{}", upload.requests));
+            self.put(&path, tail.into_iter().collect::<PutPayload>())
+                .await?;
+            upload.tail = Some((upload.requests, tail_size));
+        }
+        self.write_state(id, &upload, Some(version)).await?;
+        if let Some((number, _)) = old_tail {
+            self.delete(&self.keys.upload(id, &format!("tail.{number}")))
+                .await?;
+        }
+        end?;
+        Ok(upload.received)
+    }
+
+    async fn receive(
+        &self,
+        id: UploadId,
+        growing: &mut Growing,
+        body: Incoming<'_>,
+        limit: u64,
+    ) -> Result<()> {
+        while let Some(frame) = body.frame().await {
+            let piece = frame
+                .map_err(StorageError::Interrupted)?
+                .into_data()
+                .unwrap_or_default();
+            let received = growing.upload.received + piece.len() as u64;
+            if received > limit {
+                return Err(StorageError::TooLarge(limit));
+            }
+            growing.hasher.update(&piece);
+            growing.upload.received = received;
+            growing.tail_size += piece.len();
+            growing.tail.push(piece);
+            if growing.tail_size >= PART {
+                self.put_part(id, growing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_part(&self, id: UploadId, growing: &mut Growing) -> Result<()> {
+        let path = self.keys.content(&id.to_string());
+        let multipart = match &growing.upload.multipart {
+            Some(multipart) => multipart.clone(),
+            None => self
+                .store
+                .create_multipart(&path)
+                .await
+                .map_err(failed("begin an upload to", &path))?,
+        };
+        let payload: PutPayload = std::mem::take(&mut growing.tail).into_iter().collect();
+        growing.tail_size = 0;
+        let number = growing.upload.parts.len();
+        let part = self
+            .store
+            .put_part(&path, &multipart, number, payload)
+            .await
+            .map_err(failed("upload a part of", &path))?;
+        growing.upload.multipart = Some(multipart);
+        growing.upload.parts.push(part.content_id);
+        Ok(())
+    }
+
+    pub(super) async fn finish_upload(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+        expected: &Digest,
+    ) -> Result<u64> {
+        let (upload, _) = self.upload(repository, id).await?;
+        let mut growing = self.grow(id, upload).await?;
+        let size = growing.upload.received;
+        let same = growing.upload.algorithm == expected.algorithm().name();
+        if same {
+            let found = growing.hasher.clone().finish();
+            if found != *expected {
+                return self.refuse(id, &growing.upload, expected, found).await;
+            }
+        }
+        // Content that is there already is not stored again.
+        if same && self.link_to_existing(repository, expected, size).await? {
+            self.forget_upload(id, &growing.upload).await?;
+            return Ok(size);
+        }
+        let path = self.keys.content(&id.to_string());
+        if growing.upload.multipart.is_some() {
+            if growing.tail_size > 0 {
+                self.put_part(id, &mut growing).await?;
+            }
+            let multipart = growing.upload.multipart.clone().unwrap_or_default();
+            let parts = growing.upload.parts.iter().map(|part| PartId {
+                content_id: part.clone(),
+            });
+            self.store
+                .complete_multipart(&path, &multipart, parts.collect())
+                .await
+                .map_err(failed("finish", &path))?;
+            growing.upload.multipart = None;
+        } else {
+            let payload: PutPayload = std::mem::take(&mut growing.tail).into_iter().collect();
+            self.put(&path, payload).await?;
+        }
+        if !same {
+            let found = self.hash_of(&path, expected.algorithm()).await?;
+            if found != *expected {
+                self.delete(&path).await?;
+                return self.refuse(id, &growing.upload, expected, found).await;
+            }
+        }
+        let link = Link {
+            size,
+            generation: id.to_string(),
+        };
+        let name = format!("{size}.{id}");
+        self.put(&below(&self.keys.blob(expected), &name), Bytes::new())
+            .await?;
+        // New content is condemned by nobody before its grace time is over.
+        self.link(repository, expected, &link).await?;
+        self.forget_upload(id, &growing.upload).await?;
+        Ok(size)
+    }
+
+    async fn refuse(
+        &self,
+        id: UploadId,
+        upload: &Upload,
+        expected: &Digest,
+        found: Digest,
+    ) -> Result<u64> {
+        self.forget_upload(id, upload).await?;
+        Err(StorageError::Digest {
+            expected: Box::new(*expected),
+            found: Box::new(found),
+        })
+    }
+
+    async fn link_to_existing(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<bool> {
+        let contents = self.list(&self.keys.blob(digest)).await?;
+        for (link, _) in live_of(&contents) {
+            if link.size == size && self.link(repository, digest, &link).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads content through: for a digest of another algorithm than was announced.
+    async fn hash_of(
+        &self,
+        path: &object_store::path::Path,
+        algorithm: Algorithm,
+    ) -> Result<Digest> {
+        use futures_util::TryStreamExt;
+        use object_store::ObjectStoreExt;
+        let mut hasher = Hasher::new(algorithm);
+        let mut stream = found(self.store.get(path).await, "read", path)?
+            .ok_or(StorageError::UploadUnknown)?
+            .into_stream();
+        while let Some(piece) = stream.try_next().await.map_err(failed("read", path))? {
+            hasher.update(&piece);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Forgets an upload. Its content may have become a blob.
+    pub(super) async fn forget_upload(&self, id: UploadId, upload: &Upload) -> Result<()> {
+        if let Some(multipart) = &upload.multipart {
+            let path = self.keys.content(&id.to_string());
+            let aborted = self.store.abort_multipart(&path, multipart).await;
+            found(aborted, "cancel the upload to", &path)?;
+        }
+        // The state goes last: as long as it is there, a collection comes back for the rest.
+        if let Some((number, _)) = upload.tail {
+            self.delete(&self.keys.upload(id, &format!("tail.{number}")))
+                .await?;
+        }
+        self.delete(&self.keys.upload(id, "state")).await
+    }
+
+    /// Forgets uploads that nobody went on with since `before`; counts them.
+    pub(super) async fn forget_uploads(&self, before: u64, dry_run: bool) -> Result<u64> {
+        let mut count = 0;
+        for meta in self.list(&self.keys.uploads()).await? {
+            if meta.location.filename() != Some("state") || super::written(&meta) >= before {
+                continue;
+            }
+            let id = meta.location.parts().nth_back(1);
+            let Some(Ok(id)) = id.map(|id| id.as_ref().parse::<UploadId>()) else {
+                continue;
+            };
+            count += 1;
+            if dry_run {
+                continue;
+            }
+            if let Some((bytes, _)) = self.get(&meta.location).await?
+                && let Ok(upload) = serde_json::from_slice(&bytes)
+            {
+                self.forget_upload(id, &upload).await?;
+            }
+        }
+        Ok(count)
+    }
+}

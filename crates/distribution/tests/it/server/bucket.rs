@@ -1,0 +1,134 @@
+//! An object store in this process: the light server `s3s-fs` on a port of its own.
+
+use std::sync::Arc;
+
+use distribution::client::Secret;
+use distribution::server::storage::Clock;
+use distribution::server::storage::object::{self, Object};
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::net::TcpListener;
+
+/// A bucket that is there as long as this is.
+pub(crate) struct Bucket {
+    endpoint: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Bucket {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("bucket")).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single("key", "secret"));
+        let service = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(accept(listener, service));
+        Self {
+            endpoint,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn open(&self, clock: Clock) -> Object {
+        self.open_with(clock, false)
+    }
+
+    pub(crate) fn open_with(&self, clock: Clock, redirect: bool) -> Object {
+        let bucket = object::Bucket {
+            endpoint: Some(self.endpoint.clone()),
+            name: "bucket".to_owned(),
+            region: "us-east-1".to_owned(),
+            prefix: "x".to_owned(),
+            access_key: "key".to_owned(),
+            secret_key: Secret::new("secret"),
+            redirect,
+        };
+        Object::open(&bucket, clock).unwrap()
+    }
+}
+
+async fn accept(listener: TcpListener, service: S3Service) {
+    let service = Arc::new(service);
+    // The light server looks at conditions and writes in two steps; a real one does both at once.
+    let writing = Arc::new(tokio::sync::Mutex::new(()));
+    while let Ok((stream, _)) = listener.accept().await {
+        let (service, writing) = (service.clone(), writing.clone());
+        tokio::spawn(async move {
+            let serve = hyper::service::service_fn(move |request: hyper::Request<_>| {
+                let (service, writing) = (service.clone(), writing.clone());
+                async move {
+                    let alone = match *request.method() {
+                        hyper::Method::PUT => Some(writing.lock().await),
+                        _ => None,
+                    };
+                    let answer = hyper::service::Service::call(&*service, request).await;
+                    drop(alone);
+                    answer
+                }
+            });
+            // A client that goes away is no failure.
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), serve)
+                .await
+                .ok();
+        });
+    }
+}
+
+/// A large blob goes up in parts, through two servers in turn, and comes down by a URL of the object store's.
+#[tokio::test]
+async fn servers_share_an_upload_and_send_clients_to_the_store() {
+    use distribution::server::storage::Storage;
+    use http_body_util::{BodyExt, Full};
+
+    let bucket = Bucket::start().await;
+    let servers = [bucket.open(Clock::system()), bucket.open(Clock::system())];
+    let repository = "team/app".parse().unwrap();
+    let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let id = servers[0]
+        .start_upload(&repository, oci::Algorithm::Sha256)
+        .await
+        .unwrap();
+    let mut at = 0;
+    for (turn, piece) in bytes.chunks(3_000_000).enumerate() {
+        let mut body =
+            Full::new(hyper::body::Bytes::copy_from_slice(piece)).map_err(|never| match never {});
+        let server = &servers[turn % 2];
+        at = server
+            .append(&repository, id, Some(at), &mut body, u64::MAX)
+            .await
+            .unwrap();
+        assert_eq!(
+            servers[(turn + 1) % 2]
+                .upload(&repository, id)
+                .await
+                .unwrap(),
+            at
+        );
+    }
+    let digest = super::desk::digest(&bytes);
+    assert_eq!(
+        servers[1]
+            .finish_upload(&repository, id, &digest)
+            .await
+            .unwrap(),
+        at
+    );
+    assert_eq!(
+        servers[0].blob(&repository, &digest).await.unwrap(),
+        Some(at)
+    );
+    let redirecting = bucket.open_with(Clock::system(), true);
+    let content = redirecting
+        .open_blob(&repository, &digest, 0..at)
+        .await
+        .unwrap();
+    let distribution::server::storage::Content::Elsewhere(url) = content else {
+        panic!("{content:?}");
+    };
+    assert!(url.starts_with(&bucket.endpoint), "{url}");
+    assert!(url.contains("X-Amz-Signature="), "{url}");
+}
