@@ -1,14 +1,16 @@
-//! Test support: temporary stores, an image factory, synthetic trees, and waiting that ends.
+//! Test support: temporary stores, an image factory, synthetic trees, registries, and waiting that ends.
 //!
 //! - [`store()`] makes a store that vanishes with its handle;
 //! - [`image`] makes an image in it, layer by layer;
 //! - [`tree`] describes a tree of many small files, the same each time;
+//! - [`registry`] has registries to test against, one that misbehaves among them;
 //! - [`skip_unless_root!`] ends a `priv_` test that cannot do its work, and says so;
 //! - [`eventually`] waits for something, but not for ever.
 
 #![forbid(unsafe_code)]
 
 mod image;
+pub mod registry;
 mod temp;
 mod tree;
 mod wait;

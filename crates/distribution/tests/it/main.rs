@@ -6,4 +6,5 @@
     reason = "a panic is how a test fails, and skipped tests are loud"
 )]
 
+mod client;
 mod server;
