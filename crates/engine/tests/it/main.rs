@@ -6,6 +6,7 @@ mod archives;
 mod browse;
 mod contexts;
 mod crashes;
+mod exchange;
 mod hostile;
 mod images;
 mod outputs;
