@@ -9,6 +9,7 @@
 mod build;
 mod crash;
 mod environment;
+mod exchange;
 mod formats;
 mod images;
 mod language;

@@ -16,8 +16,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::{self, Place};
+use super::connect::{self, Place, Way};
 use super::error::{Error, Result};
 use super::payload::Outgoing;
 use super::proxy::{Proxies, Proxy};
@@ -65,6 +66,8 @@ pub(crate) struct Transport {
     pub(crate) proxies: Proxies,
     pub(crate) agent: String,
     idle: Mutex<HashMap<Place, Vec<Line>>>,
+    /// Places with one connection only, see [`Transport::turn`].
+    single: Mutex<HashMap<Place, Arc<Semaphore>>>,
 }
 
 impl fmt::Debug for Transport {
@@ -78,6 +81,8 @@ struct Line {
     sender: SendRequest<Outgoing>,
     proxy: Option<Proxy>,
     public: bool,
+    /// Where there may be one connection only: this is it.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 /// An answer whose body is still on its way.
@@ -114,6 +119,7 @@ impl Transport {
             proxies,
             agent,
             idle: Mutex::default(),
+            single: Mutex::default(),
         })
     }
 
@@ -129,10 +135,12 @@ impl Transport {
     ) -> Result<Response> {
         let mut payload = Some(payload);
         loop {
+            let turn = self.turn(place).await;
             let (mut line, kept) = match self.take(place).await {
                 Some(line) => (line, true),
                 None => (self.open(place).await?, false),
             };
+            line.turn = turn;
             let body = payload.take().unwrap_or_else(Outgoing::empty);
             let request = self.request(&line, url, method, headers, body)?;
             match self.exchange(&mut line, url, request).await {
@@ -158,6 +166,22 @@ impl Transport {
         }
     }
 
+    /// Waits for the one connection to a program: what one of its processes is in the middle of, another knows nothing of.
+    async fn turn(&self, place: &Place) -> Option<OwnedSemaphorePermit> {
+        if !matches!(place.way, Way::Command(_)) {
+            return None;
+        }
+        let semaphore = {
+            let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
+            let semaphore = single.entry(place.clone());
+            semaphore
+                .or_insert_with(|| Arc::new(Semaphore::new(1)))
+                .clone()
+        };
+        // It is never closed.
+        semaphore.acquire_owned().await.ok()
+    }
+
     /// A kept connection that still seems to be open.
     async fn take(&self, place: &Place) -> Option<Line> {
         loop {
@@ -173,7 +197,8 @@ impl Transport {
         }
     }
 
-    fn keep(&self, place: Place, line: Line) {
+    fn keep(&self, place: Place, mut line: Line) {
+        let _turn = line.turn.take();
         if line.sender.is_closed() {
             return;
         }
@@ -195,6 +220,7 @@ impl Transport {
             sender,
             proxy: connected.proxy,
             public: connected.public,
+            turn: None,
         })
     }
 

@@ -26,8 +26,10 @@ mod route;
 mod sendfile;
 mod serve;
 pub mod storage;
+mod stream;
 mod uploads;
 
 pub use registry::{Config, Limits, Registry};
 pub use reply::ReplyBody;
 pub use serve::{Server, ServerError};
+pub use stream::serve_stream;

@@ -71,7 +71,7 @@ impl Address {
             command.extend(["-p".to_owned(), port.to_string()]);
         }
         command.extend(["--".to_owned(), host.name.clone()]);
-        command.extend(["barque", "registry", "serve", "--stdio"].map(str::to_owned));
+        command.extend(["barque", "registry", "stdio"].map(str::to_owned));
         Ok(Some(Candidate {
             endpoint: Endpoint {
                 registry: format!("ssh://{}", host.name),

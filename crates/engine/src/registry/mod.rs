@@ -1,5 +1,7 @@
 //! A registry of one's own: served, collected, its tags looked at and put back.
 
+mod images;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 mod gc;
 mod remote;
 mod serve;
+mod stdio;
 mod tags;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ enum Command {
     Tag(remote::Tag),
     Rm(remote::Rm),
     Serve(serve::Serve),
+    Stdio(stdio::Stdio),
     Gc(gc::Gc),
     History(tags::History),
     Restore(tags::Restore),
@@ -57,6 +59,7 @@ pub(crate) fn run(args: Registry, context: &Context) -> Outcome {
         Command::Tag(args) => remote::tag(&args, context),
         Command::Rm(args) => remote::rm(&args, context),
         Command::Serve(args) => serve::run(&args, context),
+        Command::Stdio(args) => stdio::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::History(args) => tags::history(&args, context),
         Command::Restore(args) => tags::restore(&args, context),

@@ -1,0 +1,258 @@
+//! `pull`, `push`, `copy`, `login` and their kin, as they are typed.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use testkit::registry::{Act, FaultyRegistry, Reply, faulty_registry};
+
+use crate::environment::{Answer, Environment};
+
+fn registry() -> FaultyRegistry {
+    faulty_registry(|_, _| Act::Serve)
+}
+
+/// An image of one file, built without privileges.
+fn build(environment: &Environment, name: &str) {
+    environment.write("context/file", "hello");
+    environment.write("context/Dockerfile", "FROM scratch\nCOPY file /\n");
+    environment
+        .barque(&["build", "-q", "-t", name, "context"])
+        .ok();
+}
+
+#[test]
+fn push_and_pull_say_what_dockers_do() {
+    let registry = registry();
+    let name = format!("{}/a/b:1", registry.host());
+    let here = Environment::new();
+    build(&here, &name);
+    let pushed = here.barque(&["push", &name]);
+    let line = pushed.ok();
+    assert!(line.starts_with("1: digest: sha256:"), "{line}");
+    assert!(pushed.stderr.contains("DONE"), "{}", pushed.stderr);
+    let digest = line.split_whitespace().nth(2).unwrap();
+    let there = Environment::new();
+    let pulled = there.barque(&["pull", &name]);
+    assert_eq!(
+        pulled.ok(),
+        format!("Digest: {digest}\nStatus: Downloaded newer image for {name}\n{name}")
+    );
+    let again = there.barque(&["pull", &name]);
+    assert!(
+        again
+            .ok()
+            .contains(&format!("Status: Image is up to date for {name}"))
+    );
+    assert_eq!(there.barque(&["pull", "-q", &name]).ok(), name);
+    assert_eq!(
+        there.barque(&["cat", &format!("{name}:/file")]).ok(),
+        "hello"
+    );
+    let missing = there.barque(&["pull", &format!("{}/none:1", registry.host())]);
+    assert!(missing.fails(1).contains("not found"), "{}", missing.stderr);
+    let copied = there.barque(&["copy", &name, &format!("{}/c:2", registry.host())]);
+    assert!(copied.ok().ends_with(digest), "{}", copied.stdout);
+    assert_eq!(
+        there
+            .barque(&["registry", "ls", &format!("{}/c", registry.host())])
+            .ok(),
+        "2"
+    );
+    let raw = there.barque(&["registry", "inspect", "--raw", &name]);
+    assert_eq!(
+        format!(
+            "sha256:{}",
+            oci::Digest::sha256_of(raw.stdout.as_bytes()).hex()
+        ),
+        digest
+    );
+    let pinned = format!("{}/c@{digest}", registry.host());
+    there.barque(&["registry", "tag", &name, "more"]).ok();
+    there.barque(&["registry", "rm", &pinned]).ok();
+    assert!(
+        there
+            .barque(&["registry", "rm", &pinned])
+            .fails(1)
+            .contains("is not there")
+    );
+}
+
+#[test]
+fn what_is_not_in_the_store_is_fetched_for_a_build_and_a_container_if_wanted() {
+    let registry = registry();
+    let name = format!("{}/a/b:1", registry.host());
+    let here = Environment::new();
+    build(&here, &name);
+    here.barque(&["push", "-q", &name]).ok();
+    let there = Environment::new();
+    there.write("other/Dockerfile", &format!("FROM {name}\nLABEL a=b\n"));
+    there.barque(&["build", "-q", "-t", "other", "other"]).ok();
+    assert_eq!(there.barque(&["cat", "other:/file"]).ok(), "hello");
+    let empty = Environment::new();
+    let never = empty.barque(&["run", "--pull", "never", &name, "true"]);
+    never.fails(125);
+    let asked = registry.asked().len();
+    assert!(empty.barque(&["images", "-q"]).ok().is_empty());
+    // The image has no program: it is fetched, and then cannot be started.
+    let run = empty.barque(&["run", "--rm", &name, "/nothing"]);
+    assert!(run.code >= 125, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Unable to find image"),
+        "{}",
+        run.stderr
+    );
+    assert!(registry.asked().len() > asked);
+    assert!(!empty.barque(&["images", "-q"]).ok().is_empty());
+}
+
+/// Runs with something on stdin.
+fn with_input(environment: &Environment, arguments: &[&str], input: &str) -> Answer {
+    use std::io::Write as _;
+    let mut child = environment
+        .command(arguments)
+        .env("HOME", environment.path("home"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn login_keeps_what_works_with_a_helper_if_there_is_one() {
+    let registry = faulty_registry(|ask, _| match ask.header("authorization") {
+        Some("Basic dXNlcjpwYXNz") => Act::Serve,
+        _ => Act::Reply(Reply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"")),
+    });
+    let host = registry.host();
+    let environment = Environment::new();
+    let login = ["login", "-u", "user", "--password-stdin", &host];
+    let wrong = with_input(&environment, &login, "wrong\n");
+    assert!(!wrong.fails(1).contains("wrong\n"), "{}", wrong.stderr);
+    assert_eq!(
+        with_input(&environment, &login, "pass\n").ok(),
+        "Login Succeeded"
+    );
+    let config = environment.path("home/.docker/config.json");
+    assert!(
+        std::fs::read_to_string(&config)
+            .unwrap()
+            .contains("dXNlcjpwYXNz")
+    );
+    let logout = with_input(&environment, &["logout", &host], "");
+    assert_eq!(
+        logout.ok(),
+        format!("Removing login credentials for {host}")
+    );
+    assert!(
+        !std::fs::read_to_string(&config)
+            .unwrap()
+            .contains("dXNlcjpwYXNz")
+    );
+
+    // A helper that keeps them in a file; what it is told stands on its stdin and nowhere else.
+    let kept = environment.path("kept");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in store) cat >{0};; get) test -e {0} || {{ echo credentials not found in native keychain; exit 1; }}; cat {0};; erase) cat >/dev/null; rm {0};; esac\n",
+        kept.display()
+    );
+    let helper = environment.write("bin/docker-credential-box", &script);
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&config, r#"{"credsStore": "box"}"#).unwrap();
+    let path = format!("{}:/usr/bin:/bin", environment.path("bin").display());
+    let run = |arguments: &[&str], input: &str| -> Answer {
+        use std::io::Write as _;
+        let mut child = environment
+            .command(arguments)
+            .env("HOME", environment.path("home"))
+            .env("PATH", &path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap().into()
+    };
+    run(&login, "pass\n").ok();
+    assert!(std::fs::read_to_string(&kept).unwrap().contains("pass"));
+    assert!(
+        !std::fs::read_to_string(&config)
+            .unwrap()
+            .contains("dXNlcjpwYXNz")
+    );
+    let name = format!("{host}/a/b:1");
+    build(&environment, &name);
+    run(&["push", "-q", &name], "").ok();
+    run(&["logout", &host], "").ok();
+    assert!(!kept.exists());
+    run(&["push", "-q", &name], "").fails(1);
+}
+
+#[test]
+fn images_go_to_another_host_over_ssh_layer_by_layer() {
+    let (here, there) = (Environment::new(), Environment::new());
+    let name = "app:1";
+    build(&here, name);
+    // In place of ssh: the other host is the other store.
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >>{log}\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\n\
+         [ \"$1\" = barque ] && shift\nBARQUE_ROOT={root} exec {barque} \"$@\"\n",
+        log = here.path("ssh.log").display(),
+        root = there.store().display(),
+        barque = env!("CARGO_BIN_EXE_barque"),
+    );
+    let ssh = here.write("bin/ssh", &script);
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", here.path("bin").display());
+    let run = |arguments: &[&str]| -> Answer {
+        let output = here.command(arguments).env("PATH", &path).output();
+        output.unwrap().into()
+    };
+    let pushed = run(&["push", "ssh://user@there:2222/app:1"]);
+    assert!(pushed.ok().contains("digest: sha256:"), "{}", pushed.stdout);
+    assert_eq!(there.barque(&["cat", "app:1:/file"]).ok(), "hello");
+    let log = std::fs::read_to_string(here.path("ssh.log")).unwrap();
+    assert!(
+        log.starts_with("-T -p 2222 -- user@there barque registry stdio"),
+        "{log}"
+    );
+    // Only what is missing moves.
+    let again = run(&["push", "ssh://user@there:2222/app:1"]);
+    assert!(again.stderr.contains("already exists"), "{}", again.stderr);
+    // And back, what was made there.
+    there.write("more/Dockerfile", "FROM app:1\nCOPY Dockerfile /\n");
+    there.barque(&["build", "-q", "-t", "more:2", "more"]).ok();
+    let pulled = run(&["pull", "ssh://there/more:2"]);
+    assert!(
+        pulled.ok().contains("Downloaded newer image for more:2"),
+        "{}",
+        pulled.stdout
+    );
+    assert_eq!(here.barque(&["cat", "more:2:/file"]).ok(), "hello");
+    assert!(
+        run(&["pull", "ssh://there/none:1"])
+            .fails(1)
+            .contains("not found")
+    );
+    for wrong in [
+        "ssh://-oProxyCommand=x/app",
+        "ssh:///app",
+        "ssh://a b/app",
+        "ssh://there",
+    ] {
+        assert!(run(&["pull", wrong]).fails(1).contains("ssh://"), "{wrong}");
+    }
+}
