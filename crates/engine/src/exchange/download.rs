@@ -34,7 +34,7 @@ pub(crate) struct Lane {
 impl Lanes {
     pub(crate) fn new() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(8)),
+            all: Arc::new(Semaphore::new(6)),
             large: Arc::new(Semaphore::new(3)),
         }
     }

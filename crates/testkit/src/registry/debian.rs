@@ -27,6 +27,20 @@ pub struct DebianRegistry {
 /// If it is installed and does not start.
 #[must_use]
 pub fn debian_registry(extra: &str) -> Option<DebianRegistry> {
+    start(extra, None)
+}
+
+/// As [`debian_registry`], with `tls` in its configuration: `certificate: …, key: …`.
+///
+/// # Panics
+///
+/// If it is installed and does not start.
+#[must_use]
+pub fn debian_registry_with_tls(tls: &str) -> Option<DebianRegistry> {
+    start("", Some(tls))
+}
+
+fn start(extra: &str, tls: Option<&str>) -> Option<DebianRegistry> {
     Command::new("docker-registry")
         .arg("--version")
         .stdout(Stdio::null())
@@ -34,14 +48,14 @@ pub fn debian_registry(extra: &str) -> Option<DebianRegistry> {
         .status()
         .ok()?;
     for _ in 0..ATTEMPTS {
-        if let Some(registry) = attempt(extra) {
+        if let Some(registry) = attempt(extra, tls) {
             return Some(registry);
         }
     }
     panic!("docker-registry does not start");
 }
 
-fn attempt(extra: &str) -> Option<DebianRegistry> {
+fn attempt(extra: &str, tls: Option<&str>) -> Option<DebianRegistry> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -51,10 +65,11 @@ fn attempt(extra: &str) -> Option<DebianRegistry> {
     let storage = folder.path().join("storage");
     // Whoever answers on the port must be this process and no other that was quicker.
     let mark = folder.path().display().to_string();
+    let tls_part = tls.map_or_else(String::new, |tls| format!(", tls: {{{tls}}}"));
     let configuration = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
          storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-         http: {{addr: \"{host}\", headers: {{X-Test: [\"{mark}\"]}}}}\n{extra}\n",
+         http: {{addr: \"{host}\", headers: {{X-Test: [\"{mark}\"]}}{tls_part}}}\n{extra}\n",
         storage.display()
     );
     let file = folder.path().join("config.yml");
@@ -75,8 +90,13 @@ fn attempt(extra: &str) -> Option<DebianRegistry> {
     let mut gone = false;
     let up = eventually(60, || {
         gone = matches!(registry.process.try_wait(), Ok(Some(_)));
-        gone || answers(&registry.host, &mark)
+        gone || match tls {
+            None => answers(&registry.host, &mark),
+            // What it says is encrypted; that it goes on living after it could listen must be enough.
+            Some(_) => TcpStream::connect(&registry.host).is_ok(),
+        }
     });
+    gone |= matches!(registry.process.try_wait(), Ok(Some(_)));
     (up && !gone).then_some(registry)
 }
 

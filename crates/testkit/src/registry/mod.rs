@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use debian::{DebianRegistry, debian_registry};
+pub use debian::{DebianRegistry, debian_registry, debian_registry_with_tls};
 pub use http::{Ask, Reply};
 pub use memory::Memory;
 

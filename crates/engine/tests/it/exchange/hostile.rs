@@ -149,6 +149,33 @@ fn truncated_and_trailing_bytes_are_refused() {
 }
 
 #[test]
+fn layers_with_indexes_of_their_own_are_layers() {
+    use std::io::Write as _;
+
+    use layer::compression::{Compression, Encoder, Level};
+    // eStargz: several gzip members, the last one empty. zstd:chunked: a frame that decoders skip at the end.
+    let mut stargz = gzip(&tar()[..700]);
+    stargz.extend(gzip(&tar()[700..]));
+    stargz.extend(gzip(b""));
+    let mut encoder = Encoder::new(Vec::new(), Compression::Zstd, Level::Default).unwrap();
+    encoder.write_all(&tar()).unwrap();
+    let mut chunked = encoder.finish().unwrap();
+    chunked.extend([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, b'x', b'x', b'x', b'x']);
+    for (layer, media_type) in [
+        (stargz, media_type::OCI_LAYER_GZIP),
+        (chunked, media_type::OCI_LAYER_ZSTD),
+    ] {
+        let good = Forged {
+            layer,
+            media_type,
+            ..Forged::good()
+        };
+        let registry = faulty_registry(|_, _| Act::Serve);
+        Place::new().pull(&good.put(&registry)).unwrap();
+    }
+}
+
+#[test]
 fn a_plain_layer_is_known_by_its_digest_alone() {
     // `tar+gzip` is only a name; bytes whose digest is the DiffID are the layer.
     let plain = Forged {

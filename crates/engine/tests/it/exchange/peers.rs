@@ -70,3 +70,75 @@ fn skopeo_and_barque_read_what_the_other_pushed_to_debians_registry() {
         .unwrap();
     assert_eq!(copied, pulled.digest);
 }
+
+/// A certificate authority, and certificates of it for a server on this machine and for a client.
+fn certificates(folder: &std::path::Path) {
+    let script = "set -e
+        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\n' >names
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt
+        for who in server client; do
+            openssl req -newkey rsa:2048 -nodes -subj /CN=$who -keyout $who.key -out $who.csr
+            openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out $who.crt
+        done";
+    let made = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+}
+
+#[test]
+fn a_registry_with_certificates_of_its_own_is_trusted_if_certs_d_says_so() {
+    let test = testkit::running_test();
+    if Command::new("openssl").arg("version").output().is_err() {
+        testkit::skipped(&test, "openssl is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let tls = format!(
+        "certificate: {}, key: {}, clientcas: [{}]",
+        file("server.crt").display(),
+        file("server.key").display(),
+        file("ca.crt").display()
+    );
+    let Some(registry) = testkit::registry::debian_registry_with_tls(&tls) else {
+        testkit::skipped(&test, "docker-registry is not installed");
+        return;
+    };
+    // By address, TLS is not checked on this machine, as with Docker; but who we are is.
+    let name = format!("{}/a/b:1", registry.host());
+    let here = super::journeys::built(&name);
+    assert!(
+        here.push(&name).is_err(),
+        "nobody is let in without a certificate"
+    );
+    let place = Place::new();
+    let target = place
+        .store
+        .beside()
+        .join("etc/containers/certs.d")
+        .join(registry.host());
+    std::fs::create_dir_all(&target).unwrap();
+    for (from, to) in [
+        ("ca.crt", "ca.crt"),
+        ("client.crt", "client.cert"),
+        ("client.key", "client.key"),
+    ] {
+        std::fs::copy(file(from), target.join(to)).unwrap();
+    }
+    testkit::image()
+        .file("etc/issue", "tls")
+        .name(&name)
+        .build(&place.store)
+        .unwrap();
+    place.push(&name).unwrap();
+    let found = place.engine.inspect_remote(&name, None).unwrap();
+    assert_eq!(found.summary["Os"], "linux");
+}
