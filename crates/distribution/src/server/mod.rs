@@ -13,12 +13,13 @@
 //! HTTP/1.1 is hyper's, used directly: there are a dozen routes whose names hold slashes, which no router's patterns fit,
 //! and answers must be able to hand a file to the kernel ([`sendfile`]).
 
-mod access;
+pub mod access;
 mod blobs;
 mod document;
 mod listings;
 mod manifests;
 mod patience;
+mod pattern;
 mod refusal;
 mod registry;
 mod reply;
@@ -27,8 +28,10 @@ mod sendfile;
 mod serve;
 pub mod storage;
 mod stream;
+mod token;
 mod uploads;
 
+pub use pattern::Pattern;
 pub use registry::{Config, Limits, Registry};
 pub use reply::ReplyBody;
 pub use serve::{Server, ServerError};

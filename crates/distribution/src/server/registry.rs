@@ -1,6 +1,6 @@
 //! Requests in, answers out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::reply::{Draft, Reply};
 use super::route::{self, Route};
 use super::sendfile::Outbox;
-use super::storage::Storage;
+use super::storage::{Clock, Storage};
 use crate::wire::{Action, ErrorCode, Query};
 
 /// Why a body broke off.
@@ -87,12 +87,14 @@ impl Default for Config {
 pub struct Registry {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) config: Config,
-    pub(crate) access: Access,
+    access: RwLock<Arc<Access>>,
+    clock: Clock,
 }
 
 /// One request on its way.
 pub(crate) struct Visit<'a> {
     pub(crate) registry: &'a Registry,
+    pub(crate) access: Arc<Access>,
     pub(crate) caller: Caller,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
@@ -109,8 +111,21 @@ impl Registry {
         Self {
             storage,
             config,
-            access: Access::Open,
+            access: RwLock::default(),
+            clock: Clock::system(),
         }
+    }
+
+    /// From now on callers show who they are, and may do what the rules say. Requests under way are not affected.
+    pub fn set_access(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+
+    fn access(&self) -> Arc<Access> {
+        self.access
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// What is stored.
@@ -141,9 +156,15 @@ impl Registry {
             Ok(query) => query,
             Err(refusal) => return refusal.reply(is_head),
         };
+        let access = self.access();
+        let caller = match access.caller(&head.headers, self.clock.now()).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal.reply(is_head),
+        };
         let mut visit = Visit {
             registry: self,
-            caller: Caller::Anonymous,
+            access,
+            caller,
             method: head.method,
             headers: head.headers,
             query,
@@ -181,13 +202,18 @@ async fn drain(body: &mut RequestBody) {
 impl Visit<'_> {
     async fn answer(&mut self, path: &str) -> Result<Reply, Refusal> {
         match Route::read(path)? {
-            Route::Base => self.reading(|| {
-                Draft::new(StatusCode::OK).json(
-                    "application/json",
-                    &serde_json::json!({}),
-                    self.is_head(),
-                )
-            }),
+            Route::Token => self.token().await,
+            Route::Base => {
+                // Also where anybody may read: clients learn here how to show who they are.
+                self.access.require_login(&self.caller, &self.headers)?;
+                self.reading(|| {
+                    Draft::new(StatusCode::OK).json(
+                        "application/json",
+                        &serde_json::json!({}),
+                        self.is_head(),
+                    )
+                })
+            }
             Route::Catalog => self.catalog().await,
             Route::Extensions => self.reading(|| {
                 Draft::new(StatusCode::OK).json(
@@ -225,21 +251,22 @@ impl Visit<'_> {
         &*self.registry.storage
     }
 
+    pub(crate) fn now(&self) -> u64 {
+        self.registry.clock.now()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.registry.config.limits
     }
 
     /// Refuses what the caller may not do.
     pub(crate) fn require(&self, repository: &Repository, action: Action) -> Result<(), Refusal> {
-        self.registry
-            .access
-            .require(&self.caller, repository, action)
+        self.access
+            .require(&self.caller, &self.headers, repository, action)
     }
 
     pub(crate) fn may_pull(&self, repository: &Repository) -> bool {
-        self.registry
-            .access
-            .allows(&self.caller, repository, &Action::Pull)
+        self.access.allows(&self.caller, repository, &Action::Pull)
     }
 
     /// Refuses to delete where that is switched off.

@@ -11,6 +11,8 @@ use crate::wire::{ErrorCode, Query};
 /// A path of the API, with its names parsed. Nothing of the text gets past this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
+    /// `/token`
+    Token,
     /// `/v2/`
     Base,
     /// `/v2/_catalog`
@@ -43,6 +45,9 @@ pub(crate) enum Target {
 impl Route {
     /// Reads the path of a request.
     pub(crate) fn read(path: &str) -> Result<Self, Refusal> {
+        if path == "/token" {
+            return Ok(Self::Token);
+        }
         let Some(rest) = path.strip_prefix("/v2") else {
             return Err(nothing_here());
         };

@@ -1,5 +1,6 @@
 //! The server: the storage suite, the protocol over each storage, connections.
 
+mod access;
 mod bucket;
 mod connections;
 mod content;
