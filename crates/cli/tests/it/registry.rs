@@ -105,7 +105,7 @@ fn a_registry_is_served_and_its_tags_are_put_back() {
     server.stop();
     let collected = environment.barque(&["registry", "gc", "--dry-run"]);
     assert!(
-        collected.ok().starts_with("would collect 0 blobs"),
+        collected.ok().starts_with("would let go 0 tags"),
         "{}",
         collected.stdout
     );

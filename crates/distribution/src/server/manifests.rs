@@ -7,6 +7,7 @@ use super::document;
 use super::refusal::Refusal;
 use super::registry::{Visit, empty};
 use super::reply::{Draft, Reply, ReplyBody};
+use super::retention::Policy;
 use super::route::{Target, parse_tag};
 use super::storage::{Condition, NewManifest, NewTag, StorageError};
 use crate::wire::{Action, ErrorCode, essence};
@@ -109,7 +110,11 @@ impl Visit<'_> {
                 .iter()
                 .map(|tag| NewTag {
                     tag: tag.clone(),
-                    condition: Condition::Always,
+                    condition: if self.policy().is_immutable(repository, tag) {
+                        Condition::Unmoved
+                    } else {
+                        Condition::Always
+                    },
                 })
                 .collect(),
         };
@@ -168,10 +173,43 @@ impl Visit<'_> {
     ) -> Result<Reply, Refusal> {
         self.require(repository, Action::Delete)?;
         self.require_deletes()?;
+        self.require_mutable(repository, target).await?;
         match target {
             Target::Tag(tag) => self.storage().remove_tag(repository, tag, None).await?,
             Target::Digest(digest) => self.storage().remove_manifest(repository, digest).await?,
         }
         Ok(empty(StatusCode::ACCEPTED))
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.registry.config.policy
+    }
+
+    /// Refuses to take away what an immutable tag names.
+    async fn require_mutable(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<(), Refusal> {
+        let refused = |tag: &Tag| {
+            let message = format!("tag `{tag}` is immutable on this registry");
+            Refusal::new(ErrorCode::Denied, message)
+        };
+        let digest = match target {
+            Target::Tag(tag) if self.policy().is_immutable(repository, tag) => {
+                return Err(refused(tag));
+            }
+            Target::Tag(_) => return Ok(()),
+            Target::Digest(_) if self.policy().immutable.is_empty() => return Ok(()),
+            Target::Digest(digest) => digest,
+        };
+        for tag in self.storage().tags(repository, None, usize::MAX).await? {
+            if self.policy().is_immutable(repository, &tag)
+                && self.storage().tag(repository, &tag).await? == Some(*digest)
+            {
+                return Err(refused(&tag));
+            }
+        }
+        Ok(())
     }
 }

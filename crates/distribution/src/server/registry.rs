@@ -1,7 +1,8 @@
 //! Requests in, answers out.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -9,14 +10,19 @@ use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use oci::Repository;
+use serde::Serialize;
 
 use super::access::{Access, Caller};
+use super::metrics::Metrics;
+use super::pattern::Pattern;
+use super::rates::Rates;
 use super::refusal::Refusal;
-use super::reply::{Draft, Reply};
+use super::reply::{Draft, Reply, ReplyBody};
+use super::retention::{Policy, Retired};
 use super::route::{self, Route};
 use super::sendfile::Outbox;
-use super::storage::{Clock, Storage};
-use crate::wire::{Action, ErrorCode, Query};
+use super::storage::{self, Clock, Collected, Collection, Storage};
+use crate::wire::{Action, ErrorCode, Query, sanitised};
 
 /// Why a body broke off.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -44,6 +50,8 @@ pub struct Limits {
     pub page: usize,
     /// Tags of one push.
     pub tags: usize,
+    /// Requests a second of one address, over ten seconds; no limit without a number.
+    pub requests_per_second: Option<u32>,
 }
 
 impl Default for Limits {
@@ -57,6 +65,7 @@ impl Default for Limits {
             stall: Duration::from_secs(60),
             page: 10_000,
             tags: 64,
+            requests_per_second: None,
         }
     }
 }
@@ -70,6 +79,19 @@ pub struct Config {
     pub deletes: bool,
     /// Whether an index may list manifests that are not there.
     pub sparse_indexes: bool,
+    /// What is kept, and what never moves.
+    pub policy: Policy,
+    /// How much repositories may hold.
+    pub quotas: Vec<Quota>,
+}
+
+/// How much some repositories may hold together.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    /// Which.
+    pub repositories: Vec<Pattern>,
+    /// How much.
+    pub bytes: u64,
 }
 
 impl Default for Config {
@@ -78,6 +100,8 @@ impl Default for Config {
             limits: Limits::default(),
             deletes: true,
             sparse_indexes: false,
+            policy: Policy::default(),
+            quotas: Vec::new(),
         }
     }
 }
@@ -89,6 +113,40 @@ pub struct Registry {
     pub(crate) config: Config,
     access: RwLock<Arc<Access>>,
     clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) rates: Option<Rates>,
+    observer: Option<Observer>,
+}
+
+/// Hears of each request when its answer begins.
+#[derive(Clone)]
+pub struct Observer(pub Arc<dyn Fn(&AccessRecord) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+/// A line of the access log. What a client sent is cut and made fit to be shown.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccessRecord {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// From where; not known in this process.
+    pub address: Option<IpAddr>,
+    /// Who, if they have a name.
+    pub user: Option<String>,
+    /// What they wanted.
+    pub method: String,
+    /// Of what, without the query.
+    pub path: String,
+    /// What they got.
+    pub status: u16,
+    /// How long that took, in milliseconds.
+    pub took: u64,
+    /// What failed inside, if something did.
+    pub cause: Option<String>,
 }
 
 /// One request on its way.
@@ -110,10 +168,34 @@ impl Registry {
     pub fn new(storage: Arc<dyn Storage>, config: Config) -> Self {
         Self {
             storage,
-            config,
             access: RwLock::default(),
             clock: Clock::system(),
+            metrics: Metrics::default(),
+            rates: config.limits.requests_per_second.map(Rates::new),
+            observer: None,
+            config,
         }
+    }
+
+    /// Tells of each request.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Lets go what the rules do not keep, then frees what nothing needs any more.
+    ///
+    /// # Errors
+    ///
+    /// The storage fails.
+    pub async fn collect(&self, what: &Collection) -> storage::Result<(Retired, Collected)> {
+        let retired = self
+            .config
+            .policy
+            .apply(&*self.storage, self.clock.now(), what.dry_run)
+            .await?;
+        Ok((retired, self.storage.collect(what).await?))
     }
 
     /// From now on callers show who they are, and may do what the rules say. Requests under way are not affected.
@@ -140,27 +222,74 @@ impl Registry {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        self.answer(request, None).await
+        self.answer(request, Peer::default()).await
     }
 
-    /// Answers a request of a connection that may have an outbox for files.
-    pub(crate) async fn answer<B>(&self, request: Request<B>, outbox: Option<Outbox>) -> Reply
+    /// Answers a request of a connection, counts it and tells of it.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Reply
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let counted = self.metrics.request();
+        let begin = Instant::now();
+        let method = request.method().clone();
+        let path = self
+            .observer
+            .as_ref()
+            .map(|_| sanitised(request.uri().path(), 400));
+        let address = peer.address;
+        let (reply, user, cause) = self.decide(request, peer).await;
+        self.metrics.answered(&method, reply.status());
+        if let (Some(Observer(tell)), Some(path)) = (&self.observer, path) {
+            tell(&AccessRecord {
+                at: self.clock.now(),
+                address,
+                user,
+                method: sanitised(method.as_str(), 20),
+                path,
+                status: reply.status().as_u16(),
+                took: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+                cause,
+            });
+        }
+        drop(counted);
+        reply
+    }
+
+    /// The answer, who it is for, and what failed inside.
+    async fn decide<B>(
+        &self,
+        request: Request<B>,
+        peer: Peer,
+    ) -> (Reply, Option<String>, Option<String>)
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
         let (head, body) = request.into_parts();
         let is_head = head.method == Method::HEAD;
-        let body = body.map_err(Into::into).boxed_unsync();
+        let refuse = |refusal: Refusal, user| {
+            let cause = refusal.cause.clone();
+            (refusal.reply(is_head), user, cause)
+        };
+        if let (Some(rates), Some(address)) = (&self.rates, peer.address)
+            && !rates.take(address, Instant::now())
+        {
+            let code = ErrorCode::TooManyRequests;
+            let refusal = Refusal::new(code, code.message()).header(header::RETRY_AFTER, "1");
+            return refuse(refusal, None);
+        }
         let query = match route::query(head.uri.query()) {
             Ok(query) => query,
-            Err(refusal) => return refusal.reply(is_head),
+            Err(refusal) => return refuse(refusal, None),
         };
         let access = self.access();
         let caller = match access.caller(&head.headers, self.clock.now()).await {
             Ok(caller) => caller,
-            Err(refusal) => return refusal.reply(is_head),
+            Err(refusal) => return refuse(refusal, None),
         };
+        let user = caller.name().map(str::to_owned);
         let mut visit = Visit {
             registry: self,
             access,
@@ -168,17 +297,25 @@ impl Registry {
             method: head.method,
             headers: head.headers,
             query,
-            body: Mutex::new(body),
-            outbox,
+            body: Mutex::new(body.map_err(Into::into).boxed_unsync()),
+            outbox: peer.outbox,
         };
         match visit.answer(head.uri.path()).await {
-            Ok(reply) => reply,
+            Ok(reply) => (reply, user, None),
             Err(refusal) => {
                 drain(visit.body()).await;
-                refusal.reply(is_head)
+                refuse(refusal, user)
             }
         }
     }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer {
+    pub(crate) address: Option<IpAddr>,
+    /// Where files are put that the kernel sends; not every connection has one.
+    pub(crate) outbox: Option<Outbox>,
 }
 
 /// Reads on for a little while: a client that is cut off while it sends may never read the answer.
@@ -203,6 +340,25 @@ impl Visit<'_> {
     async fn answer(&mut self, path: &str) -> Result<Reply, Refusal> {
         match Route::read(path)? {
             Route::Token => self.token().await,
+            Route::Health => self.reading(|| empty(StatusCode::OK)),
+            Route::Ready => {
+                self.storage().check().await.map_err(|error| Refusal {
+                    cause: Some(error.to_string()),
+                    ..Refusal::new(ErrorCode::Unavailable, "the storage does not work")
+                })?;
+                self.reading(|| empty(StatusCode::OK))
+            }
+            Route::Metrics => self.reading(|| {
+                let text = self.registry.metrics.text();
+                let size = text.len() as u64;
+                let body = ReplyBody::bytes(text);
+                Draft::new(StatusCode::OK).body(
+                    "text/plain; version=0.0.4",
+                    size,
+                    body,
+                    self.is_head(),
+                )
+            }),
             Route::Base => {
                 // Also where anybody may read: clients learn here how to show who they are.
                 self.access.require_login(&self.caller, &self.headers)?;
@@ -267,6 +423,32 @@ impl Visit<'_> {
 
     pub(crate) fn may_pull(&self, repository: &Repository) -> bool {
         self.access.allows(&self.caller, repository, &Action::Pull)
+    }
+
+    /// Refuses what would make repositories hold more than they may.
+    pub(crate) async fn require_room(
+        &self,
+        repository: &Repository,
+        more: u64,
+    ) -> Result<(), Refusal> {
+        for quota in &self.registry.config.quotas {
+            if !Pattern::any(&quota.repositories, repository.as_str()) {
+                continue;
+            }
+            let mut used = more;
+            for other in self.storage().repositories(None, usize::MAX).await? {
+                if Pattern::any(&quota.repositories, other.as_str()) {
+                    used = used.saturating_add(self.storage().usage(&other).await?);
+                }
+            }
+            if used > quota.bytes {
+                return Err(Refusal::new(
+                    ErrorCode::Denied,
+                    format!("the quota of {} bytes is used up", quota.bytes),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses to delete where that is switched off.

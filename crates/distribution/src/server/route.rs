@@ -13,6 +13,12 @@ use crate::wire::{ErrorCode, Query};
 pub(crate) enum Route {
     /// `/token`
     Token,
+    /// `/healthz`
+    Health,
+    /// `/readyz`
+    Ready,
+    /// `/metrics`
+    Metrics,
     /// `/v2/`
     Base,
     /// `/v2/_catalog`
@@ -45,8 +51,12 @@ pub(crate) enum Target {
 impl Route {
     /// Reads the path of a request.
     pub(crate) fn read(path: &str) -> Result<Self, Refusal> {
-        if path == "/token" {
-            return Ok(Self::Token);
+        match path {
+            "/token" => return Ok(Self::Token),
+            "/healthz" => return Ok(Self::Health),
+            "/readyz" => return Ok(Self::Ready),
+            "/metrics" => return Ok(Self::Metrics),
+            _ => {}
         }
         let Some(rest) = path.strip_prefix("/v2") else {
             return Err(nothing_here());

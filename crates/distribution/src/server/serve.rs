@@ -10,11 +10,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::registry::Registry;
+use super::registry::{Peer, Registry};
 use super::sendfile::Connection;
+use super::tls::Tls;
 
 /// Why a server does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,7 @@ pub struct Server {
     registry: Arc<Registry>,
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 /// How long a server that could not accept a connection waits before it tries again: it has too many files open.
@@ -57,7 +60,15 @@ impl Server {
             registry,
             listener,
             address,
+            tls: None,
         })
+    }
+
+    /// Secures connections.
+    #[must_use]
+    pub fn secured_by(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Where it listens.
@@ -82,9 +93,15 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let serving = serve_one(self.registry.clone(), stream, stopped.clone(), place);
-                    tokio::spawn(serving);
+                Ok((stream, from)) => {
+                    let accepted = Accepted {
+                        registry: self.registry.clone(),
+                        stream,
+                        from,
+                        tls: self.tls.clone(),
+                        stopped: stopped.clone(),
+                    };
+                    tokio::spawn(accepted.serve(place));
                 }
                 Err(_) => tokio::time::sleep(RESPITE).await,
             }
@@ -100,23 +117,57 @@ impl Server {
     }
 }
 
-/// Serves a connection to its end. How it ends is the client's business: errors are its own.
-async fn serve_one(
+/// One accepted connection.
+struct Accepted {
     registry: Arc<Registry>,
     stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<Tls>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Accepted {
+    /// Serves it to its end. How it ends is the client's business: errors are its own.
+    async fn serve(self, place: OwnedSemaphorePermit) {
+        let registry = self.registry.clone();
+        let counted = registry.metrics.connection();
+        let limits = &registry.config.limits;
+        self.stream.set_nodelay(true).ok();
+        let mut peer = Peer {
+            address: Some(self.from.ip()),
+            outbox: None,
+        };
+        let connection = Connection::new(self.stream, limits.stall);
+        match self.tls {
+            None => {
+                peer.outbox = Some(connection.outbox());
+                serve_stream(&registry, connection, peer, self.stopped).await;
+            }
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(connection);
+                if let Ok(Ok(stream)) = tokio::time::timeout(limits.head, handshake).await {
+                    serve_stream(&registry, stream, peer, self.stopped).await;
+                }
+            }
+        }
+        drop(counted);
+        drop(place);
+    }
+}
+
+/// Answers the requests of a stream, one after the other.
+async fn serve_stream(
+    registry: &Arc<Registry>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
     mut stopped: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
 ) {
     let limits = &registry.config.limits;
-    stream.set_nodelay(true).ok();
-    let connection = Connection::new(stream, limits.stall);
-    let outbox = connection.outbox();
     let service = service_fn(|request| {
-        let registry = registry.clone();
-        let outbox = outbox.clone();
+        let (registry, peer) = (registry.clone(), peer.clone());
         async move {
             let request = super::patience::patient(request, registry.config.limits.stall);
-            Ok::<_, Infallible>(registry.answer(request, Some(outbox)).await)
+            Ok::<_, Infallible>(registry.answer(request, peer).await)
         }
     });
     let mut serving = pin!(
@@ -124,7 +175,7 @@ async fn serve_one(
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .half_close(false)
-            .serve_connection(TokioIo::new(connection), service)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
@@ -134,5 +185,4 @@ async fn serve_one(
         serving.as_mut().graceful_shutdown();
         serving.await.ok();
     }
-    drop(place);
 }

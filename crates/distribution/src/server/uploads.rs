@@ -17,6 +17,8 @@ impl Visit<'_> {
             return Err(Refusal::method("POST"));
         }
         self.require(repository, Action::Push)?;
+        self.require_room(repository, self.content_length().unwrap_or_default())
+            .await?;
         if let Some(digest) = self.digest("mount")? {
             let from = match self.query.get("from").filter(|from| !from.is_empty()) {
                 Some(from) => Some(
@@ -119,6 +121,10 @@ impl Visit<'_> {
         id: UploadId,
         digest: &Digest,
     ) -> Result<Reply, Refusal> {
+        if !self.registry.config.quotas.is_empty() {
+            let size = self.storage().upload(repository, id).await?;
+            self.require_room(repository, size).await?;
+        }
         self.storage().finish_upload(repository, id, digest).await?;
         Ok(created(repository, digest))
     }

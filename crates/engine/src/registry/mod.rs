@@ -1,48 +1,22 @@
 //! A registry of one's own: served, collected, its tags looked at and put back.
 
 mod images;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use distribution::server::storage::local::Local;
+use distribution::server::storage::object::{Bucket, Object};
 use distribution::server::storage::{Clock, Condition, NewTag, Storage};
-use distribution::server::{Registry, Server, ServerError};
+use distribution::server::{Registry, ServerError};
 use oci::{Digest, Repository, Tag};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
-pub use distribution::server::Config;
+pub use distribution::server::settings::Settings;
 pub use distribution::server::storage::{Collected, Collection, StorageError, TagEvent};
-
-/// What a server is to do.
-#[derive(Debug)]
-pub struct ServeRequest {
-    /// Where it keeps what it is given.
-    pub folder: PathBuf,
-    /// `HOST:PORT`; with port 0 the kernel chooses one.
-    pub listen: String,
-    /// How it behaves.
-    pub config: Config,
-    /// What it collects, and how often in seconds; nothing if there is no number.
-    pub collection: Collection,
-    /// Seconds between two collections.
-    pub collect_every: Option<u64>,
-}
-
-/// What a server tells while it runs.
-#[derive(Debug)]
-pub enum Served {
-    /// It listens here.
-    Listening(std::net::SocketAddr),
-    /// Something was collected.
-    Collected(Collected),
-    /// A collection failed; the next is tried in its time.
-    CollectionFailed(StorageError),
-    /// It was told to end, and finishes what is under way.
-    Stopping,
-}
+pub use distribution::server::{AccessRecord, Retired};
+pub use serve::{Served, serve};
 
 /// Why a registry does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +28,23 @@ pub enum RegistryError {
     #[error("{0}")]
     Listen(#[source] ServerError),
     /// What it keeps refused or failed.
-    #[error("the registry in `{}`: {source}", .folder.display())]
+    #[error("the registry in `{place}`: {source}")]
     Storage {
         /// Where.
-        folder: PathBuf,
+        place: String,
         /// Why.
         source: Box<StorageError>,
+    },
+    /// A file of its configuration cannot be read.
+    #[error("{0}")]
+    Read(#[source] sys::fs::Error),
+    /// A file of its configuration says something that is of no use.
+    #[error("`{}`: {why}", .path.display())]
+    Settings {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A tag never named this, or there is nothing to go back to.
     #[error("tag `{tag}` of `{repository}` {why}")]
@@ -73,9 +58,6 @@ pub enum RegistryError {
     },
 }
 
-/// How long a server that ends waits for what is under way.
-const GRACE: Duration = Duration::from_secs(30);
-
 fn runtime() -> Result<Runtime, RegistryError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -84,70 +66,104 @@ fn runtime() -> Result<Runtime, RegistryError> {
         .map_err(RegistryError::Start)
 }
 
-fn open(folder: &Path) -> Result<Local, RegistryError> {
-    Local::open(folder, Clock::system()).map_err(storage_error(folder))
-}
-
-fn storage_error(folder: &Path) -> impl Fn(StorageError) -> RegistryError {
+fn storage_error(place: &str) -> impl Fn(StorageError) -> RegistryError {
     move |source| RegistryError::Storage {
-        folder: folder.to_owned(),
+        place: place.to_owned(),
         source: Box::new(source),
     }
 }
 
-/// Serves until a signal says that it is enough (SIGINT, SIGTERM).
-///
-/// # Errors
-///
-/// It cannot begin: the folder is in use or damaged, the address is taken.
-pub fn serve(request: ServeRequest, tell: &(dyn Fn(Served) + Sync)) -> Result<(), RegistryError> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(RegistryError::Start)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(RegistryError::Start)?;
-        let storage: Arc<dyn Storage> = Arc::new(open(&request.folder)?);
-        let registry = Arc::new(Registry::new(storage.clone(), request.config));
-        let server = Server::bind(registry, &request.listen)
-            .await
-            .map_err(RegistryError::Listen)?;
-        tell(Served::Listening(server.address()));
-        let stop = async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            tell(Served::Stopping);
-        };
-        let collecting = async {
-            let Some(every) = request.collect_every else {
-                return std::future::pending().await;
-            };
-            loop {
-                tokio::time::sleep(Duration::from_secs(every)).await;
-                match storage.collect(&request.collection).await {
-                    Ok(collected) if collected == Collected::default() => {}
-                    Ok(collected) => tell(Served::Collected(collected)),
-                    Err(error) => tell(Served::CollectionFailed(error)),
-                }
-            }
-        };
-        tokio::select! {
-            () = server.serve(stop, GRACE) => Ok(()),
-            never = collecting => never,
+/// A registry's configuration, and where the paths in it begin.
+#[derive(Debug)]
+pub struct Place {
+    /// What it says.
+    pub settings: Settings,
+    /// The folder that its paths start from.
+    pub base: PathBuf,
+    /// The folder of a registry that names none.
+    pub folder: PathBuf,
+}
+
+impl Place {
+    /// Of a file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no configuration.
+    pub fn read(path: &Path, folder: PathBuf) -> Result<Self, RegistryError> {
+        let text = read_text(path)?;
+        let settings = Settings::parse(&text).map_err(|error| RegistryError::Settings {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        Ok(Self {
+            settings,
+            base: path.parent().unwrap_or(Path::new("")).to_owned(),
+            folder,
+        })
+    }
+
+    fn path(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Where it keeps what it is given, for messages.
+    fn name(&self) -> String {
+        match (&self.settings.bucket, &self.settings.folder) {
+            (Some(bucket), _) => format!("{}/{}", bucket.name, bucket.prefix),
+            (None, Some(folder)) => self.path(folder).display().to_string(),
+            (None, None) => self.folder.display().to_string(),
         }
+    }
+
+    fn open(&self) -> Result<Arc<dyn Storage>, RegistryError> {
+        let name = self.name();
+        let clock = Clock::system();
+        if let Some(bucket) = &self.settings.bucket {
+            let secret = read_text(&self.path(&bucket.secret_key_file))?;
+            let bucket = Bucket {
+                endpoint: bucket.endpoint.clone(),
+                name: bucket.name.clone(),
+                region: bucket.region.clone(),
+                prefix: bucket.prefix.clone(),
+                access_key: bucket.access_key.clone(),
+                secret_key: distribution::client::Secret::new(secret.trim()),
+                redirect: bucket.redirect,
+            };
+            let object = Object::open(&bucket, clock).map_err(storage_error(&name))?;
+            return Ok(Arc::new(object));
+        }
+        let folder = match &self.settings.folder {
+            Some(folder) => self.path(folder),
+            None => self.folder.clone(),
+        };
+        let local = Local::open(&folder, clock).map_err(storage_error(&name))?;
+        Ok(Arc::new(local))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, RegistryError> {
+    let bytes = read_file(path)?;
+    String::from_utf8(bytes).map_err(|_| RegistryError::Settings {
+        path: path.to_owned(),
+        why: "it is not text".to_owned(),
     })
 }
 
-/// Collects what nothing needs in a folder that nobody serves.
+fn read_file(path: &Path) -> Result<Vec<u8>, RegistryError> {
+    sys::fs::read(path).map_err(RegistryError::Read)
+}
+
+/// Lets go what the rules do not keep, and collects what nothing needs.
 ///
 /// # Errors
 ///
-/// Somebody serves it, or the disk fails.
-pub fn collect(folder: &Path, what: &Collection) -> Result<Collected, RegistryError> {
-    let storage = open(folder)?;
+/// A server works on the folder, or the storage fails.
+pub fn collect(place: &Place, what: &Collection) -> Result<(Retired, Collected), RegistryError> {
+    let registry = Registry::new(place.open()?, place.settings.config());
     runtime()?
-        .block_on(storage.collect(what))
-        .map_err(storage_error(folder))
+        .block_on(registry.collect(what))
+        .map_err(storage_error(&place.name()))
 }
 
 /// What a tag has named, oldest first.
@@ -156,14 +172,22 @@ pub fn collect(folder: &Path, what: &Collection) -> Result<Collected, RegistryEr
 ///
 /// There is no such tag, and never was.
 pub fn tag_history(
-    folder: &Path,
+    place: &Place,
     repository: &Repository,
     tag: &Tag,
 ) -> Result<Vec<TagEvent>, RegistryError> {
-    let storage = open(folder)?;
+    history(&*place.open()?, place, repository, tag)
+}
+
+fn history(
+    storage: &dyn Storage,
+    place: &Place,
+    repository: &Repository,
+    tag: &Tag,
+) -> Result<Vec<TagEvent>, RegistryError> {
     let past = runtime()?
         .block_on(storage.tag_history(repository, tag))
-        .map_err(storage_error(folder))?;
+        .map_err(storage_error(&place.name()))?;
     if past.is_empty() {
         return Err(RegistryError::NoPast {
             tag: tag.clone(),
@@ -180,12 +204,13 @@ pub fn tag_history(
 ///
 /// It never named that, or the manifest is gone.
 pub fn restore_tag(
-    folder: &Path,
+    place: &Place,
     repository: &Repository,
     tag: &Tag,
     digest: Option<Digest>,
 ) -> Result<Digest, RegistryError> {
-    let past = tag_history(folder, repository, tag)?;
+    let storage = place.open()?;
+    let past = history(&*storage, place, repository, tag)?;
     let now = past.last().and_then(|event| event.digest);
     let wanted = past
         .iter()
@@ -200,13 +225,12 @@ pub fn restore_tag(
                 None => "never named anything else",
             },
         })?;
-    let storage = open(folder)?;
     let new = NewTag {
         tag: tag.clone(),
         condition: Condition::Always,
     };
     runtime()?
         .block_on(storage.set_tag(repository, new, &wanted))
-        .map_err(storage_error(folder))?;
+        .map_err(storage_error(&place.name()))?;
     Ok(wanted)
 }

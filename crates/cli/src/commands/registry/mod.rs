@@ -9,8 +9,10 @@ mod tags;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use engine::registry::Place;
 
 use super::{Context, Outcome};
+use crate::error::Failure;
 
 /// Look at and change what a registry has, and serve one
 #[derive(Debug, Args)]
@@ -34,21 +36,37 @@ enum Command {
 
 /// Where a registry of one's own keeps things.
 #[derive(Debug, Args)]
-struct Place {
+struct Where {
     /// The registry's folder
     ///
-    /// Without it: the store's folder with `-registry` at its end.
+    /// Without it: what the configuration says, else the store's folder with `-registry` at its end.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// A configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-impl Place {
-    fn folder(&self, context: &Context) -> PathBuf {
-        self.folder.clone().unwrap_or_else(|| {
-            let mut name = context.settings.root.clone().into_os_string();
-            name.push("-registry");
-            name.into()
-        })
+impl Where {
+    /// The place, with what the flags say in front of what the configuration says.
+    fn place(&self, context: &Context) -> Result<Place, Failure> {
+        let mut folder = context.settings.root.clone().into_os_string();
+        folder.push("-registry");
+        let mut place = match &self.config {
+            Some(config) => Place::read(config, folder.into())?,
+            None => Place {
+                settings: engine::registry::Settings::default(),
+                base: context.directory()?,
+                folder: folder.into(),
+            },
+        };
+        if let Some(folder) = &self.folder {
+            if place.settings.bucket.is_some() {
+                return Err(Failure::new("`--folder` and a bucket exclude each other"));
+            }
+            place.settings.folder = Some(context.directory()?.join(folder));
+        }
+        Ok(place)
     }
 }
 

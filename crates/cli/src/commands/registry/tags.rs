@@ -4,7 +4,7 @@ use clap::Args;
 use oci::{Digest, Repository, Tag};
 
 use super::super::{Context, DONE, Outcome};
-use super::Place;
+use super::Where;
 use crate::args::Format;
 use crate::render;
 
@@ -12,7 +12,7 @@ use crate::render;
 #[derive(Debug, Args)]
 pub(crate) struct History {
     #[command(flatten)]
-    place: Place,
+    place: Where,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -23,8 +23,8 @@ pub(crate) struct History {
 }
 
 pub(crate) fn history(args: &History, context: &Context) -> Outcome {
-    let folder = args.place.folder(context);
-    for event in engine::registry::tag_history(&folder, &args.repository, &args.tag)? {
+    let place = args.place.place(context)?;
+    for event in engine::registry::tag_history(&place, &args.repository, &args.tag)? {
         match args.format {
             Format::Json => render::json_line(&event)?,
             Format::Table => {
@@ -46,7 +46,7 @@ pub(crate) fn history(args: &History, context: &Context) -> Outcome {
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
     #[command(flatten)]
-    place: Place,
+    place: Where,
     /// The repository, as in the registry: `team/app`
     repository: Repository,
     /// The tag
@@ -56,8 +56,8 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn restore(args: &Restore, context: &Context) -> Outcome {
-    let folder = args.place.folder(context);
-    let digest = engine::registry::restore_tag(&folder, &args.repository, &args.tag, args.digest)?;
+    let place = args.place.place(context)?;
+    let digest = engine::registry::restore_tag(&place, &args.repository, &args.tag, args.digest)?;
     render::data(&format!("{digest}\n"))?;
     DONE
 }

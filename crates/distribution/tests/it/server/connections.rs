@@ -221,3 +221,88 @@ async fn what_is_under_way_is_finished_before_the_end() {
     server.task.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_exchanged_while_it_serves() {
+    use distribution::server::Tls;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+    const ONE: [&[u8]; 2] = [
+        include_bytes!("certificates/one.pem"),
+        include_bytes!("certificates/one.key"),
+    ];
+    const TWO: [&[u8]; 2] = [
+        include_bytes!("certificates/two.pem"),
+        include_bytes!("certificates/two.key"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Local::open(folder.path(), Clock::system()).unwrap();
+    let registry = Arc::new(Registry::new(Arc::new(storage), Config::default()));
+    let tls = Tls::new(ONE[0], ONE[1]).unwrap();
+    let server = Server::bind(registry, "127.0.0.1:0")
+        .await
+        .unwrap()
+        .secured_by(tls.clone());
+    let address = server.address();
+    tokio::spawn(server.serve(std::future::pending(), Duration::ZERO));
+    let trusting = async |pem: &[u8]| {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(pem).unwrap())
+            .unwrap();
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        stream
+            .write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        std::io::Result::Ok(())
+    };
+    trusting(ONE[0]).await.unwrap();
+    assert!(trusting(TWO[0]).await.is_err());
+    assert!(
+        tls.exchange(TWO[0], ONE[1]).is_err(),
+        "a key of another certificate"
+    );
+    trusting(ONE[0]).await.unwrap();
+    tls.exchange(TWO[0], TWO[1]).unwrap();
+    trusting(TWO[0]).await.unwrap();
+    assert!(trusting(ONE[0]).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_requests_are_refused() {
+    let server = run(Limits {
+        requests_per_second: Some(1),
+        ..Limits::default()
+    })
+    .await;
+    let mut stream = server.connect().await;
+    let mut refused = None;
+    // A bucket holds ten, and fills by one a second: it is empty soon, whatever the machine does.
+    for _ in 0..100_000 {
+        stream
+            .write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let (head, _) = answer(&mut stream).await;
+        if head.starts_with("HTTP/1.1 429") {
+            refused = Some(head);
+            break;
+        }
+    }
+    assert!(refused.unwrap().contains("retry-after: 1"));
+}

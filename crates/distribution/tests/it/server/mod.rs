@@ -10,6 +10,7 @@ mod hostile;
 mod lists;
 mod manifests;
 mod peers;
+mod rules;
 mod storage;
 mod uploads;
 

@@ -1,0 +1,188 @@
+//! A server from its start to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, VerifyingKeys};
+use distribution::server::storage::{Collected, StorageError};
+use distribution::server::{AccessRecord, Observer, Registry, Retired, Server, Tls};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Place, RegistryError, read_file, read_text, runtime};
+
+/// What a server tells while it runs.
+#[derive(Debug)]
+pub enum Served {
+    /// It listens here.
+    Listening(std::net::SocketAddr),
+    /// A request was answered; only if the configuration wants a log of them.
+    Answered(AccessRecord),
+    /// Something was let go or collected.
+    Collected(Retired, Collected),
+    /// A collection failed; the next is tried in its time.
+    CollectionFailed(StorageError),
+    /// Users and certificates were read anew.
+    Reloaded,
+    /// They could not be; those from before stay.
+    ReloadFailed(RegistryError),
+    /// It was told to end, and finishes what is under way.
+    Stopping,
+}
+
+/// Where a server listens that is told nothing else.
+const ADDRESS: &str = "127.0.0.1:5000";
+
+/// How long a server that ends waits for what is under way.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Serves until a signal says that it is enough (SIGINT, SIGTERM). SIGHUP makes it read users and certificates anew.
+///
+/// # Errors
+///
+/// It cannot begin: the folder is in use or damaged, the address is taken, a file is missing.
+pub fn serve(
+    place: &Place,
+    tell: impl Fn(Served) + Send + Sync + 'static,
+) -> Result<(), RegistryError> {
+    let tell = Arc::new(tell);
+    runtime()?.block_on(async {
+        let listening = |kind| signal(kind).map_err(RegistryError::Start);
+        let mut interrupt = listening(SignalKind::interrupt())?;
+        let mut terminate = listening(SignalKind::terminate())?;
+        let mut hangup = listening(SignalKind::hangup())?;
+        let settings = &place.settings;
+        let mut registry = Registry::new(place.open()?, settings.config());
+        if settings.access_log {
+            let tell = tell.clone();
+            let observer = move |record: &AccessRecord| tell(Served::Answered(record.clone()));
+            registry = registry.observed_by(Observer(Arc::new(observer)));
+        }
+        let registry = Arc::new(registry);
+        registry.set_access(access(place)?);
+        let address = settings.listen.as_deref().unwrap_or(ADDRESS);
+        let mut server = Server::bind(registry.clone(), address)
+            .await
+            .map_err(RegistryError::Listen)?;
+        let tls = tls(place)?;
+        if let Some(tls) = &tls {
+            server = server.secured_by(tls.clone());
+        }
+        tell(Served::Listening(server.address()));
+        let stop = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tell(Served::Stopping);
+        };
+        let reloading = async {
+            while hangup.recv().await.is_some() {
+                match reload(place, &registry, tls.as_ref()) {
+                    Ok(()) => tell(Served::Reloaded),
+                    Err(error) => tell(Served::ReloadFailed(error)),
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = server.serve(stop, GRACE) => Ok(()),
+            never = collect(place, &registry, &*tell) => never,
+            never = reloading => never,
+        }
+    })
+}
+
+/// Collects now and then, for ever.
+async fn collect<T>(place: &Place, registry: &Registry, tell: &impl Fn(Served)) -> T {
+    let Some(every) = place.settings.collect_every() else {
+        return std::future::pending().await;
+    };
+    let what = place.settings.collection();
+    loop {
+        tokio::time::sleep(Duration::from_secs(every)).await;
+        match registry.collect(&what).await {
+            Ok((retired, collected))
+                if retired == Retired::default() && collected == Collected::default() => {}
+            Ok((retired, collected)) => tell(Served::Collected(retired, collected)),
+            Err(error) => tell(Served::CollectionFailed(error)),
+        }
+    }
+}
+
+fn reload(place: &Place, registry: &Registry, tls: Option<&Tls>) -> Result<(), RegistryError> {
+    let access = access(place)?;
+    if let (Some(tls), Some(files)) = (tls, &place.settings.tls) {
+        let (chain, key) = (place.path(&files.certificate), place.path(&files.key));
+        tls.exchange(&read_file(&chain)?, &read_file(&key)?)
+            .map_err(|error| RegistryError::Settings {
+                path: chain,
+                why: error.to_string(),
+            })?;
+    }
+    registry.set_access(access);
+    Ok(())
+}
+
+fn tls(place: &Place) -> Result<Option<Tls>, RegistryError> {
+    let Some(files) = &place.settings.tls else {
+        return Ok(None);
+    };
+    let chain = place.path(&files.certificate);
+    let key = read_file(&place.path(&files.key))?;
+    Tls::new(&read_file(&chain)?, &key)
+        .map(Some)
+        .map_err(|error| RegistryError::Settings {
+            path: chain,
+            why: error.to_string(),
+        })
+}
+
+/// Who may do what, as the files say now.
+fn access(place: &Place) -> Result<Access, RegistryError> {
+    let Some(login) = &place.settings.login else {
+        return Ok(Access::default());
+    };
+    let wrong = |path: &std::path::Path, why: String| RegistryError::Settings {
+        path: path.to_owned(),
+        why,
+    };
+    let login = if let Some(external) = &login.external {
+        let path = place.path(&external.keys);
+        let keys = VerifyingKeys::parse(&read_text(&path)?)
+            .map_err(|error| wrong(&path, error.to_string()))?;
+        Login::External(External {
+            realm: external.realm.clone(),
+            service: login.service.clone(),
+            issuer: external.issuer.clone(),
+            keys,
+        })
+    } else {
+        let path = place.path(
+            login
+                .htpasswd
+                .as_deref()
+                .unwrap_or(std::path::Path::new("")),
+        );
+        let users =
+            Htpasswd::parse(&read_text(&path)?).map_err(|error| wrong(&path, error.to_string()))?;
+        if login.tokens {
+            let path = login.token_key.as_deref().map(|path| place.path(path));
+            let key = path.as_deref().map(read_file).transpose()?;
+            let url = place.settings.url.clone();
+            let issuer =
+                Issuer::new(key.as_deref(), url, login.service.clone()).map_err(|error| {
+                    wrong(
+                        path.as_deref().unwrap_or(std::path::Path::new("")),
+                        error.to_string(),
+                    )
+                })?;
+            Login::Token(users, issuer)
+        } else {
+            Login::Password(users)
+        }
+    };
+    Ok(Access {
+        login,
+        rules: place.settings.rules(),
+    })
+}
