@@ -9,7 +9,7 @@ use distribution::wire::{
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    ErrorDocument::read(bytes).map(drop);
+    std::hint::black_box(ErrorDocument::read(bytes));
     oci::Document::parse(bytes, None).ok();
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -18,12 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
         let again = Challenge::read(&challenge.to_string());
         assert!(again.len() <= 1);
     }
-    next_link(text).map(drop);
+    std::hint::black_box(next_link(text));
     text.parse::<ByteRange>().map(|range| range.within(1 << 20)).ok();
     text.parse::<ContentRange>().ok();
     text.parse::<UploadRange>().map(UploadRange::count).ok();
     text.parse::<Scope>().ok();
-    Query::read(text).map(drop);
+    std::hint::black_box(Query::read(text));
     read_warnings([text]);
     if let Ok(reference) = text.parse::<oci::Reference>() {
         assert_eq!(reference.to_string().parse(), Ok(reference));
