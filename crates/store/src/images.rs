@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use oci::{
-    DiffId, Digest, Document, ImageConfig, ImageId, MAX_DOCUMENT_SIZE, Manifest, Platform,
-    Reference,
+    Algorithm, DiffId, Digest, Document, Hasher, ImageConfig, ImageId, MAX_DOCUMENT_SIZE, Manifest,
+    Platform, Reference,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use crate::blobs::Expected;
 use crate::change::Content;
 use crate::db;
 use crate::error::{Error, Mismatch, Result};
@@ -81,7 +82,7 @@ impl Lease {
     /// [`Error::MissingBlob`].
     pub fn put_image(&self, new: NewImage<'_>) -> Result<Image> {
         let parts = Parts::parse(&new)?;
-        self.put_blob(new.config)?;
+        self.put_config(new.config, &parts.manifest.config.digest)?;
         self.put_blob(new.manifest)?;
         let store = self.store();
         store.untidy();
@@ -94,6 +95,23 @@ impl Lease {
             }
             load(db, &parts.digest)?.ok_or(Error::MissingBlob(parts.digest))
         })
+    }
+
+    /// Stores a config under the digest that its manifest names it by, whatever its algorithm.
+    fn put_config(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
+        if digest.algorithm() == Algorithm::Sha256 {
+            return self.put_blob(bytes).map(drop);
+        }
+        if self.claim_blobs(&[*digest]).is_ok() && self.store().blob(digest)?.is_some() {
+            return Ok(());
+        }
+        let expected = Expected {
+            digest: Some(*digest),
+            size: Some(bytes.len() as u64),
+        };
+        let mut ingest = self.ingest_blob(expected)?;
+        ingest.put(bytes)?;
+        ingest.publish().map(drop)
     }
 
     /// Checks that all layers and their compressed forms are there, and claims them. Returns the layers' size.
@@ -155,7 +173,9 @@ impl Parts {
                 source,
             });
         }
-        let config = Digest::sha256_of(new.config);
+        let mut hasher = Hasher::new(manifest.config.digest.algorithm());
+        hasher.update(new.config);
+        let config = hasher.finish();
         if config != manifest.config.digest || new.config.len() as u64 != manifest.config.size {
             return Err(Error::Mismatch(Box::new(Mismatch {
                 expected: manifest.config.digest,

@@ -1,7 +1,7 @@
 //! From a reference to the one image that is meant: indexes, platforms, documents.
 
 use distribution::client::{Bytes, Fetched, Repository, Which};
-use oci::{Descriptor, Document, ImageConfig, Manifest, Platform, media_type};
+use oci::{Algorithm, Descriptor, Digest, Document, ImageConfig, Manifest, Platform, media_type};
 
 use super::ExchangeError;
 use crate::Error;
@@ -24,6 +24,16 @@ pub(crate) struct Found {
     pub(crate) fetched: Fetched,
     /// What it says.
     pub(crate) manifest: Manifest,
+}
+
+impl Found {
+    /// What the store knows the image by, whatever algorithm its registry uses.
+    pub(crate) fn stored_as(&self) -> Digest {
+        match self.fetched.digest.algorithm() {
+            Algorithm::Sha256 => self.fetched.digest,
+            Algorithm::Sha512 => Digest::sha256_of(&self.fetched.bytes),
+        }
+    }
 }
 
 /// Finds the image for `wanted` under a name; `shown` is that name for messages. Without a wish it is this machine's, and

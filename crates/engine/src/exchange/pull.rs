@@ -221,7 +221,7 @@ impl Job {
     /// The image, if the store has it whole; then nothing is fetched.
     async fn known(&self, found: &Found) -> Result<Option<(Pulled, Image)>, Error> {
         let (store, lease) = (self.lease.store().clone(), self.lease.clone());
-        let digest = found.fetched.digest;
+        let digest = found.stored_as();
         let manifest = found.manifest.clone();
         let whole = spawn_blocking(move || -> Result<bool, Error> {
             let Some(image) = store.image(&digest)? else {
@@ -240,9 +240,7 @@ impl Job {
         }
         let store = self.lease.store();
         let config = store.read_blob(&found.manifest.config.digest)?;
-        let platform = store
-            .image(&found.fetched.digest)?
-            .map(|image| image.platform);
+        let platform = store.image(&found.stored_as())?.map(|image| image.platform);
         if let Some(platform) = platform {
             self.check_platform(&platform)?;
         }
@@ -335,7 +333,7 @@ impl Job {
             }
             let mut newer = false;
             for name in &names {
-                newer |= store.named(name)? != Some(found.fetched.digest);
+                newer |= store.named(name)? != Some(found.stored_as());
             }
             let mut also = Vec::new();
             for index in &found.indexes {

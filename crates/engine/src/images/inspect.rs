@@ -27,17 +27,7 @@ impl Engine {
             .filter(|name| name.tag().is_some())
             .map(Reference::familiar)
             .collect();
-        let mut digests: Vec<String> = image
-            .names
-            .iter()
-            .map(|name| match &index {
-                Some(index) if index.names.contains(name) => {
-                    format!("{}@{}", name.familiar_name(), index.digest)
-                }
-                _ => format!("{}@{}", name.familiar_name(), image.digest),
-            })
-            .collect();
-        digests.dedup();
+        let digests = repo_digests(&image, index.as_ref());
         let mut last_tagged = None;
         for name in &image.names {
             let latest = self.store().name_events(name)?.into_iter().next();
@@ -85,6 +75,28 @@ impl Engine {
         }
         Ok(value)
     }
+}
+
+/// The digests under which repositories have an image. A name with a digest says where it came from or went to, which may be
+/// an index of several platforms; a repository without such a name would have the image's own, or its index's.
+fn repo_digests(image: &store::Image, index: Option<&store::ImageIndex>) -> Vec<String> {
+    let is_known = |name: &Reference| {
+        let mut others = image.names.iter();
+        others.any(|other| other.digest().is_some() && other.name() == name.name())
+    };
+    let digest_of = |name: &Reference| match (name.digest(), index) {
+        (Some(digest), _) => Some(*digest),
+        (None, _) if is_known(name) => None,
+        (None, Some(index)) if index.names.contains(name) => Some(index.digest),
+        (None, _) => Some(image.digest),
+    };
+    let mut digests: Vec<String> = image
+        .names
+        .iter()
+        .filter_map(|name| Some(format!("{}@{}", name.familiar_name(), digest_of(name)?)))
+        .collect();
+    digests.dedup();
+    digests
 }
 
 /// What the index that was named tells, instead of what its image does.

@@ -176,6 +176,49 @@ fn layers_with_indexes_of_their_own_are_layers() {
 }
 
 #[test]
+fn sha512_is_as_good_as_sha256() {
+    let sha512 = |bytes: &[u8]| {
+        let mut hasher = oci::Hasher::new(oci::Algorithm::Sha512);
+        hasher.update(bytes);
+        hasher.finish()
+    };
+    let registry = faulty_registry(|_, _| Act::Serve);
+    let name = Forged::good().put(&registry);
+    let digest = registry.with(|memory| {
+        let tagged = memory.tags[&("a/b".to_owned(), "1".to_owned())];
+        let (_, bytes) = memory.manifests[&("a/b".to_owned(), tagged)].clone();
+        let mut manifest: oci::Manifest = serde_json::from_slice(&bytes).unwrap();
+        for part in std::iter::once(&mut manifest.config).chain(&mut manifest.layers) {
+            let bytes = memory.blobs[&("a/b".to_owned(), part.digest)].clone();
+            part.digest = sha512(&bytes);
+            memory.blobs.insert(("a/b".to_owned(), part.digest), bytes);
+        }
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        let digest = sha512(&bytes);
+        let key = ("a/b".to_owned(), digest);
+        memory
+            .manifests
+            .insert(key, (media_type::OCI_MANIFEST.to_owned(), bytes));
+        digest
+    });
+    let pinned = format!("{}@{digest}", name.trim_end_matches(":1"));
+    let place = Place::new();
+    assert_eq!(place.pull(&pinned).unwrap().digest, digest);
+    let image = place.store.resolve(&pinned).unwrap();
+    assert_eq!(image.id.digest().algorithm(), oci::Algorithm::Sha512);
+    place.store.config(&image).unwrap();
+    assert!(
+        place
+            .store
+            .fsck(&store::FsckOptions::default())
+            .unwrap()
+            .findings
+            .is_empty()
+    );
+    assert!(!place.pull(&pinned).unwrap().newer);
+}
+
+#[test]
 fn a_plain_layer_is_known_by_its_digest_alone() {
     // `tar+gzip` is only a name; bytes whose digest is the DiffID are the layer.
     let plain = Forged {

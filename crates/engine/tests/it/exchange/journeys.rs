@@ -184,6 +184,9 @@ fn an_index_leads_to_the_platform_that_is_asked_for() {
         "what the name means"
     );
     assert_eq!(place.store.resolve(&all).unwrap().digest, digest);
+    let digests = place.engine.inspect_image(&all).unwrap()["RepoDigests"].clone();
+    let origin = format!("{}/a/b@{}", registry.host(), pulled.digest);
+    assert_eq!(digests, serde_json::json!([origin]));
     let request = |platform: &str| engine::exchange::PullRequest {
         image: all.clone(),
         platform: Some(platform.to_owned()),
