@@ -32,6 +32,12 @@ impl Visit<'_> {
         target: &Target,
     ) -> Result<Reply, Refusal> {
         self.require(repository, Action::Pull)?;
+        if let Some(remote) = self.remote(repository) {
+            match target {
+                Target::Tag(tag) => remote.bring_tag(self.storage(), tag, self.now()).await?,
+                Target::Digest(digest) => remote.bring_manifest(self.storage(), digest).await?,
+            }
+        }
         let digest = match target {
             Target::Digest(digest) => *digest,
             Target::Tag(tag) => self
@@ -69,6 +75,7 @@ impl Visit<'_> {
         target: Target,
     ) -> Result<Reply, Refusal> {
         self.require(repository, Action::Push)?;
+        self.require_own(repository)?;
         let tags = self.tags_to_set(&target)?;
         let bytes = self.read_body(self.limits().manifest).await?;
         let digest = match &target {

@@ -35,6 +35,7 @@ mod stream;
 mod tls;
 mod token;
 mod uploads;
+mod upstream;
 
 pub use pattern::Pattern;
 pub use registry::{AccessRecord, Config, Limits, Observer, Quota, Registry};
@@ -43,3 +44,4 @@ pub use retention::{Policy, Retention, Retired, Tags};
 pub use serve::{Server, ServerError};
 pub use stream::serve_stream;
 pub use tls::{Tls, TlsError};
+pub use upstream::Upstream;

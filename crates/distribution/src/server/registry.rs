@@ -22,6 +22,7 @@ use super::retention::{Policy, Retired};
 use super::route::{self, Route};
 use super::sendfile::Outbox;
 use super::storage::{self, Clock, Collected, Collection, Storage};
+use super::upstream::{Remote, Upstream, Upstreams};
 use crate::wire::{Action, ErrorCode, Query, sanitised};
 
 /// Why a body broke off.
@@ -115,6 +116,7 @@ pub struct Registry {
     clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) rates: Option<Rates>,
+    upstreams: Upstreams,
     observer: Option<Observer>,
 }
 
@@ -172,9 +174,17 @@ impl Registry {
             clock: Clock::system(),
             metrics: Metrics::default(),
             rates: config.limits.requests_per_second.map(Rates::new),
+            upstreams: Upstreams::new(Vec::new()),
             observer: None,
             config,
         }
+    }
+
+    /// Has repositories of other registries.
+    #[must_use]
+    pub fn with_upstreams(mut self, upstreams: Vec<Upstream>) -> Self {
+        self.upstreams = Upstreams::new(upstreams);
+        self
     }
 
     /// Tells of each request.
@@ -338,7 +348,25 @@ async fn drain(body: &mut RequestBody) {
 
 impl Visit<'_> {
     async fn answer(&mut self, path: &str) -> Result<Reply, Refusal> {
-        match Route::read(path)? {
+        let mut route = Route::read(path)?;
+        let Some(registry) = self.query.get("ns").map(str::to_owned) else {
+            return self.dispatch(route).await;
+        };
+        if let Some(name) = route.repository_mut()
+            && let Some(here) = self.registry.upstreams.name_here(&registry, name)
+        {
+            *name = here;
+            let mut reply = self.dispatch(route).await?;
+            if let Ok(registry) = header::HeaderValue::from_str(&registry) {
+                reply.headers_mut().insert("oci-namespace", registry);
+            }
+            return Ok(reply);
+        }
+        self.dispatch(route).await
+    }
+
+    async fn dispatch(&mut self, route: Route) -> Result<Reply, Refusal> {
+        match route {
             Route::Token => self.token().await,
             Route::Health => self.reading(|| empty(StatusCode::OK)),
             Route::Ready => {
@@ -393,6 +421,22 @@ impl Visit<'_> {
             return Err(Refusal::method("GET, HEAD"));
         }
         Ok(answer())
+    }
+
+    /// The other registry's repository that this one is, if it is one.
+    pub(crate) fn remote(&self, repository: &Repository) -> Option<Remote<'_>> {
+        self.registry.upstreams.find(repository)
+    }
+
+    /// Refuses to write to what is another registry's.
+    pub(crate) fn require_own(&self, repository: &Repository) -> Result<(), Refusal> {
+        if self.remote(repository).is_none() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ErrorCode::Unsupported,
+            format!("`{repository}` is another registry's: push there, or beside it"),
+        ))
     }
 
     pub(crate) fn is_head(&self) -> bool {

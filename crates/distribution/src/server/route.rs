@@ -93,6 +93,27 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The repository that it is about.
+    pub(crate) fn repository_mut(&mut self) -> Option<&mut Repository> {
+        match self {
+            Self::Blob(repository, _)
+            | Self::Uploads(repository)
+            | Self::Upload(repository, _)
+            | Self::Manifest(repository, _)
+            | Self::Tags(repository)
+            | Self::Referrers(repository, _) => Some(repository),
+            Self::Token
+            | Self::Health
+            | Self::Ready
+            | Self::Metrics
+            | Self::Base
+            | Self::Catalog
+            | Self::Extensions => None,
+        }
+    }
+}
+
 fn nothing_here() -> Refusal {
     Refusal::new(ErrorCode::NameUnknown, "there is nothing at this path")
 }

@@ -39,6 +39,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How much repositories may hold.
     pub quota: Vec<QuotaSettings>,
+    /// Other registries whose repositories are here as well.
+    pub upstream: Vec<UpstreamSettings>,
     /// What is collected and when.
     pub collection: CollectionSettings,
     /// What is kept.
@@ -148,6 +150,25 @@ pub struct QuotaSettings {
     pub bytes: Bytes,
 }
 
+/// Another registry.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UpstreamSettings {
+    /// What its repositories begin with here.
+    pub prefix: String,
+    /// Where it is, as references name it: `docker.io`.
+    pub registry: String,
+    /// How long what a tag names is taken to be still right.
+    pub fresh_for: Option<Seconds>,
+    /// Any certificate will do, and plain HTTP if there is no TLS.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Who this registry is there.
+    pub user: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+}
+
 /// What is collected and when.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -251,6 +272,16 @@ impl Settings {
             }
             if login.external.is_some() && settings.allow.is_some() {
                 return wrong("with `external` the tokens say what is allowed, not `allow`");
+            }
+        }
+        for upstream in &settings.upstream {
+            if upstream.prefix.parse::<oci::Repository>().is_err() {
+                return wrong(
+                    "the `prefix` of an upstream is the beginning of a repository's name",
+                );
+            }
+            if upstream.user.is_some() != upstream.password_file.is_some() {
+                return wrong("an upstream's `user` and `password-file` go together");
             }
         }
         Ok(settings)
@@ -365,6 +396,11 @@ mod tests {
             [[quota]]
             repositories = ["team/**"]
             bytes = "2GB"
+
+            [[upstream]]
+            prefix = "hub"
+            registry = "docker.io"
+            fresh-for = "1h"
 
             [collection]
             every = "10m"

@@ -17,6 +17,7 @@ impl Visit<'_> {
             return Err(Refusal::method("POST"));
         }
         self.require(repository, Action::Push)?;
+        self.require_own(repository)?;
         self.require_room(repository, self.content_length().unwrap_or_default())
             .await?;
         if let Some(digest) = self.digest("mount")? {

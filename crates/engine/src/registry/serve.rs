@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use distribution::client::{Client, Credential, Credentials, Endpoint, Options, Secret};
 use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, VerifyingKeys};
 use distribution::server::storage::{Collected, StorageError};
-use distribution::server::{AccessRecord, Observer, Registry, Retired, Server, Tls};
+use distribution::server::{AccessRecord, Observer, Registry, Retired, Server, Tls, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Place, RegistryError, read_file, read_text, runtime};
@@ -51,7 +52,8 @@ pub fn serve(
         let mut terminate = listening(SignalKind::terminate())?;
         let mut hangup = listening(SignalKind::hangup())?;
         let settings = &place.settings;
-        let mut registry = Registry::new(place.open()?, settings.config());
+        let mut registry =
+            Registry::new(place.open()?, settings.config()).with_upstreams(upstreams(place)?);
         if settings.access_log {
             let tell = tell.clone();
             let observer = move |record: &AccessRecord| tell(Served::Answered(record.clone()));
@@ -107,6 +109,39 @@ async fn collect<T>(place: &Place, registry: &Registry, tell: &impl Fn(Served)) 
             Err(error) => tell(Served::CollectionFailed(error)),
         }
     }
+}
+
+/// How long what a tag of another registry names is taken to be still right.
+const FRESH_FOR: u64 = 60;
+
+fn upstreams(place: &Place) -> Result<Vec<Upstream>, RegistryError> {
+    let mut all = Vec::new();
+    for settings in &place.settings.upstream {
+        let Ok(prefix) = settings.prefix.parse() else {
+            continue;
+        };
+        let mut endpoint = Endpoint::of(&settings.registry);
+        endpoint.insecure |= settings.insecure;
+        let mut credentials = Credentials::default();
+        if let (Some(user), Some(file)) = (&settings.user, &settings.password_file) {
+            let password = read_text(&place.path(file))?;
+            let credential = Credential::Password {
+                user: user.clone(),
+                password: Secret::new(password.trim_end()),
+            };
+            credentials.given = Some((settings.registry.clone(), credential));
+        }
+        all.push(Upstream {
+            prefix,
+            endpoint,
+            fresh_for: settings.fresh_for.map_or(FRESH_FOR, |given| given.0),
+            client: Client::new(Options {
+                credentials,
+                ..Options::default()
+            }),
+        });
+    }
+    Ok(all)
 }
 
 fn reload(place: &Place, registry: &Registry, tls: Option<&Tls>) -> Result<(), RegistryError> {

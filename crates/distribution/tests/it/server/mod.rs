@@ -13,6 +13,7 @@ mod peers;
 mod rules;
 mod storage;
 mod uploads;
+mod upstream;
 
 /// Runs each test over each storage, every time over a new one.
 macro_rules! over_each_storage {

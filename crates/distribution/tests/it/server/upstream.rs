@@ -1,0 +1,237 @@
+//! Pull-through: another server of ours is the upstream.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use distribution::client::{Client, Endpoint, Options, Patience};
+use distribution::server::storage::Clock;
+use distribution::server::storage::local::Local;
+use distribution::server::{Config, Observer, Registry, Server, Upstream};
+use oci::media_type;
+use tokio::sync::oneshot;
+
+use super::desk::{Desk, digest};
+
+/// The other registry, and what it was asked.
+struct Other {
+    desk: Desk,
+    address: std::net::SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Other {
+    async fn start() -> Self {
+        let desk = Desk::local();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let observer = {
+            let asked = asked.clone();
+            Observer(Arc::new(move |record| {
+                asked
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {}", record.method, record.path));
+            }))
+        };
+        let registry =
+            Registry::new(desk.registry.storage().clone(), Config::default()).observed_by(observer);
+        let server = Server::bind(Arc::new(registry), "127.0.0.1:0")
+            .await
+            .unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.serve(
+            async {
+                stopped.await.ok();
+            },
+            Duration::from_secs(60),
+        ));
+        Self {
+            desk,
+            address,
+            asked,
+            stop,
+            task,
+        }
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(what))
+            .count()
+    }
+
+    /// A registry here whose `hub/…` is the other.
+    fn through(&self, fresh_for: u64) -> (Registry, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Local::open(folder.path(), Clock::system()).unwrap();
+        let patience = Patience {
+            backoff: Duration::from_millis(1),
+            attempts: 2,
+            ..Patience::default()
+        };
+        let upstream = Upstream {
+            prefix: "hub".parse().unwrap(),
+            endpoint: Endpoint::of(&self.address.to_string()),
+            fresh_for,
+            client: Client::new(Options {
+                patience,
+                ..Options::default()
+            }),
+        };
+        let registry =
+            Registry::new(Arc::new(storage), Config::default()).with_upstreams(vec![upstream]);
+        (registry, folder)
+    }
+}
+
+async fn send(
+    registry: &Registry,
+    method: &str,
+    path: &str,
+) -> (u16, hyper::HeaderMap, hyper::body::Bytes) {
+    use http_body_util::BodyExt;
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .body(http_body_util::Empty::<hyper::body::Bytes>::new())
+        .unwrap();
+    let (head, body) = registry.handle(request).await.into_parts();
+    (
+        head.status.as_u16(),
+        head.headers,
+        body.collect().await.unwrap().to_bytes(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fetched_once_is_here_when_the_upstream_is_gone() {
+    let other = Other::start().await;
+    let manifest = other.desk.push_image("team/app", "v1", "1").await;
+    let (here, _folder) = other.through(0);
+    let blob = format!("/v2/hub/team/app/blobs/{}", digest(b"layer 1"));
+    let (status, headers, _) = send(&here, "HEAD", &blob).await;
+    assert_eq!(
+        (status, headers["content-length"].to_str().unwrap()),
+        (200, "7")
+    );
+    let (status, headers, body) = send(&here, "GET", "/v2/hub/team/app/manifests/v1").await;
+    assert_eq!((status, &body[..]), (200, &manifest[..]));
+    assert_eq!(headers["content-type"], media_type::OCI_MANIFEST);
+    assert_eq!(&send(&here, "GET", &blob).await.2[..], b"layer 1");
+    // A range of what is not here yet.
+    let request = hyper::Request::get(format!(
+        "/v2/hub/team/app/blobs/{}",
+        digest(b"{\"config\":\"1\"}")
+    ))
+    .header("range", "bytes=2-7")
+    .body(http_body_util::Empty::<hyper::body::Bytes>::new())
+    .unwrap();
+    assert_eq!(here.handle(request).await.status(), 206);
+    for path in [
+        "/v2/hub/team/app/manifests/none",
+        "/v2/hub/none/manifests/v1",
+        "/v2/hub/manifests/v1",
+    ] {
+        assert_eq!(send(&here, "GET", path).await.0, 404, "{path}");
+    }
+    let fetched = other.count("GET /v2/team/app/blobs");
+    other.stop.send(()).unwrap();
+    other.task.await.unwrap();
+    assert_eq!(
+        &send(&here, "GET", "/v2/hub/team/app/manifests/v1").await.2[..],
+        &manifest[..]
+    );
+    assert_eq!(&send(&here, "GET", &blob).await.2[..], b"layer 1");
+    assert_eq!(fetched, 2);
+    assert_eq!(
+        send(&here, "GET", "/v2/hub/team/app/manifests/v2").await.0,
+        502
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_make_one_fetch() {
+    let other = Other::start().await;
+    let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let blob = other.desk.push_blob("team/app", &bytes).await;
+    other.desk.push_image("team/app", "v1", "1").await;
+    let (here, _folder) = other.through(3600);
+    let here = Arc::new(here);
+    let clients: Vec<_> = (0..30)
+        .map(|client| {
+            let here = here.clone();
+            let path = match client % 2 {
+                0 => format!("/v2/hub/team/app/blobs/{blob}"),
+                _ => "/v2/hub/team/app/manifests/v1".to_owned(),
+            };
+            tokio::spawn(async move { send(&here, "GET", &path).await })
+        })
+        .collect();
+    for (number, client) in clients.into_iter().enumerate() {
+        let (status, _, body) = client.await.unwrap();
+        assert_eq!(status, 200);
+        assert!(number % 2 == 1 || body == bytes);
+    }
+    assert_eq!(other.count("GET /v2/team/app/blobs"), 1);
+    assert_eq!(other.count("GET /v2/team/app/manifests"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_move_with_the_upstream() {
+    let other = Other::start().await;
+    other.desk.push_image("app", "v1", "1").await;
+    let (looking, _folder) = other.through(0);
+    let (trusting, _folder_too) = other.through(3600);
+    for registry in [&looking, &trusting] {
+        send(registry, "GET", "/v2/hub/app/manifests/v1").await;
+    }
+    let second = other.desk.push_image("app", "v1", "2").await;
+    assert_eq!(
+        &send(&looking, "GET", "/v2/hub/app/manifests/v1").await.2[..],
+        &second[..]
+    );
+    assert_ne!(
+        &send(&trusting, "GET", "/v2/hub/app/manifests/v1").await.2[..],
+        &second[..]
+    );
+    other.desk.delete("/v2/app/manifests/v1").await.is(202);
+    assert_eq!(
+        send(&looking, "GET", "/v2/hub/app/manifests/v1").await.0,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pushes_go_beside_it_and_mirrors_name_it() {
+    let other = Other::start().await;
+    let manifest = other.desk.push_image("app", "v1", "1").await;
+    let (here, _folder) = other.through(0);
+    assert_eq!(
+        send(&here, "POST", "/v2/hub/app/blobs/uploads/").await.0,
+        405
+    );
+    assert_eq!(send(&here, "PUT", "/v2/hub/app/manifests/v1").await.0, 405);
+    assert_eq!(
+        send(&here, "POST", "/v2/own/app/blobs/uploads/").await.0,
+        202
+    );
+    assert_eq!(
+        send(&here, "POST", "/v2/hubble/app/blobs/uploads/").await.0,
+        202
+    );
+    let path = format!("/v2/app/manifests/v1?ns={}", other.address);
+    let (status, headers, body) = send(&here, "GET", &path).await;
+    assert_eq!((status, &body[..]), (200, &manifest[..]));
+    assert_eq!(headers["oci-namespace"], other.address.to_string());
+    assert_eq!(
+        send(&here, "GET", "/v2/app/manifests/v1?ns=unknown")
+            .await
+            .0,
+        404
+    );
+}
