@@ -1,6 +1,6 @@
 //! One download of a thing at a time, however many processes want it.
 //!
-//! Who fetches holds the lock on `tmp/fetch-<hash>.lock`; others wait for it and then find the thing in the store. The lock
+//! Who fetches holds the lock on `tmp/fetch-<hash>.lock`; others look again until they get it, and then find the thing in the store. The lock
 //! ends with its holder, so nobody waits for the dead.
 
 use std::os::unix::fs::MetadataExt as _;
@@ -25,7 +25,8 @@ pub struct Turn {
 }
 
 impl Lease {
-    /// The turn to fetch the thing with this digest, if nobody else has it.
+    /// The turn to fetch the thing with this digest, if nobody else has it. Afterwards ask whether it is there: whoever had
+    /// the turn before may have brought it.
     ///
     /// # Errors
     ///
@@ -37,23 +38,6 @@ impl Lease {
             Some(lock) if is_named(&lock, &path)? => Some(Turn { path, _lock: lock }),
             _ => None,
         })
-    }
-
-    /// Waits for the turn to fetch the thing with this digest. Afterwards ask whether it is there: whoever had the turn
-    /// before may have brought it.
-    ///
-    /// # Errors
-    ///
-    /// The lock file cannot be made.
-    pub fn turn(&self, digest: &Digest) -> Result<Turn> {
-        let path = self.turn_path(digest);
-        loop {
-            let lock = Lock::acquire(&path, Mode::Exclusive)?;
-            // Who had it before took the file away with it.
-            if is_named(&lock, &path)? {
-                return Ok(Turn { path, _lock: lock });
-            }
-        }
     }
 
     fn turn_path(&self, digest: &Digest) -> PathBuf {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use testkit::registry::{Act, FaultyRegistry, Reply, faulty_registry};
 
@@ -255,4 +257,117 @@ fn images_go_to_another_host_over_ssh_layer_by_layer() {
     ] {
         assert!(run(&["pull", wrong]).fails(1).contains("ssh://"), "{wrong}");
     }
+}
+
+#[test]
+fn a_pull_that_is_killed_leaves_nothing_and_another_takes_over() {
+    // The config is given, the layer to nobody; later both are.
+    let blobs = Arc::new(AtomicUsize::new(0));
+    let counted = blobs.clone();
+    let registry = faulty_registry(move |ask, _| {
+        if ask.is("GET", "/blobs/") && counted.fetch_add(1, Ordering::SeqCst) == 1 {
+            Act::Hang
+        } else {
+            Act::Serve
+        }
+    });
+    let name = format!("{}/a/b:1", registry.host());
+    let here = Environment::new();
+    build(&here, &name);
+    here.barque(&["push", "-q", &name]).ok();
+    let there = Environment::new();
+    let start = || {
+        let mut command = there.command(&["pull", "-q", &name]);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let asked = |count| testkit::eventually(60, || blobs.load(Ordering::SeqCst) >= count);
+    let mut first = start();
+    assert!(asked(2), "the first one waits for its layer");
+    let second = start();
+    assert!(
+        asked(3),
+        "the second one has the config, and waits for the first"
+    );
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second: Answer = second.wait_with_output().unwrap().into();
+    assert_eq!(second.ok(), name);
+    assert_eq!(blobs.load(Ordering::SeqCst), 4);
+    there.barque(&["fsck"]).ok();
+    let left: Vec<String> = std::fs::read_dir(there.store().join("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("lease-") || name.starts_with("fetch-"))
+        .collect();
+    assert_eq!(left, [] as [&str; 0]);
+}
+
+/// `barque registry serve` on a port that the kernel chose. Killed when it is dropped.
+struct Served(std::process::Child, String);
+
+impl Served {
+    fn start(environment: &Environment) -> Self {
+        use std::io::BufRead as _;
+        let folder = environment.path("registry");
+        let mut command =
+            environment.command(&["registry", "serve", "--listen", "127.0.0.1:0", "--folder"]);
+        let mut child = command.arg(folder).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        stderr.read_line(&mut line).unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .to_owned();
+        // What it says later must have somewhere to go.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Self(child, address)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn our_own_server_takes_and_gives() {
+    let here = Environment::new();
+    let server = Served::start(&here);
+    let name = format!("{}/a/b:1", server.1);
+    build(&here, &name);
+    let digest = here
+        .barque(&["push", &name])
+        .ok()
+        .split_whitespace()
+        .nth(2)
+        .unwrap()
+        .to_owned();
+    let there = Environment::new();
+    assert!(there.barque(&["pull", &name]).ok().contains(&digest));
+    assert_eq!(
+        there.barque(&["cat", &format!("{name}:/file")]).ok(),
+        "hello"
+    );
+    let other = format!("{}/c:2", server.1);
+    assert!(
+        there
+            .barque(&["copy", "--all", &name, &other])
+            .ok()
+            .contains(&digest)
+    );
+    assert_eq!(there.barque(&["registry", "ls", &other]).ok(), "2");
+    there.barque(&["registry", "tag", &other, "3"]).ok();
+    there.barque(&["registry", "rm", &other]).ok();
+    assert_eq!(there.barque(&["registry", "ls", &other]).ok(), "3");
+    assert!(
+        there
+            .barque(&["pull", &other])
+            .fails(1)
+            .contains("not found")
+    );
 }

@@ -1,27 +1,31 @@
 //! One layer from a registry into the store.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use distribution::client::Repository;
 use oci::{Descriptor, DiffId};
 use store::Lease;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::source;
-use super::{Event, Events};
+use super::{Event, Events, ExchangeError, Meter};
 use crate::Error;
 use crate::transfer::layers;
 
 /// From here on a layer is large, 8 MiB: few of them at once fill every network, and each takes memory.
 const LARGE: u64 = 8 << 20;
 
-/// How many layers move at once.
+/// How long one waits before one looks whether another process has brought a layer.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How many layers move at once, until one fails.
 #[derive(Debug, Clone)]
 pub(crate) struct Lanes {
     all: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    stop: Arc<watch::Sender<bool>>,
 }
 
 /// The right to move a layer; dropping it lets the next one move.
@@ -36,7 +40,36 @@ impl Lanes {
         Self {
             all: Arc::new(Semaphore::new(6)),
             large: Arc::new(Semaphore::new(3)),
+            stop: Arc::new(watch::Sender::new(false)),
         }
+    }
+
+    /// Has everything that is under way come to its end: something failed.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Ends when something failed.
+    async fn stopped(&self) {
+        // The sender lives as long as `self`.
+        self.stop
+            .subscribe()
+            .wait_for(|stopped| *stopped)
+            .await
+            .ok();
+    }
+
+    /// Waits for all tasks. The first error stops the others, and is the one that counts.
+    pub(crate) async fn finish(&self, mut tasks: JoinSet<Result<(), Error>>) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        while let Some(done) = tasks.join_next().await {
+            let done = done.map_err(Error::from).and_then(|done| done);
+            if done.is_err() && outcome.is_ok() {
+                self.stop();
+                outcome = done;
+            }
+        }
+        outcome
     }
 
     pub(crate) async fn enter(&self, size: u64) -> Lane {
@@ -83,23 +116,26 @@ pub(crate) async fn bring(
         events(Event::Cached { step, why });
         return Ok(false);
     }
-    let _lane = lanes.enter(total).await;
-    events(Event::Started { step, name, total });
-    let began = Instant::now();
-    let turn = {
-        let (lease, digest) = (lease.clone(), descriptor.digest);
-        spawn_blocking(move || match lease.try_turn(&digest)? {
-            Some(turn) => Ok(turn),
-            None => lease.turn(&digest),
-        })
-        .await??
+    let turn = async {
+        let lane = lanes.enter(total).await;
+        events(Event::Started { step, name, total });
+        loop {
+            if let Some(turn) = lease.try_turn(&descriptor.digest)? {
+                return Ok::<_, Error>((lane, turn, Instant::now()));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let (_lane, turn, began) = tokio::select! {
+        turn = turn => turn?,
+        () = lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
     };
     if is_known(lease, &descriptor, diff_id).await? {
         let why = "Already exists".to_owned();
         events(Event::Cached { step, why });
         return Ok(false);
     }
-    let fetched = fetch(repository, lease, wanted, events).await;
+    let fetched = fetch(repository, lease, wanted, (lanes, events)).await;
     drop(turn);
     match fetched {
         Ok(()) => {
@@ -125,23 +161,29 @@ async fn fetch(
     repository: &Repository,
     lease: &Lease,
     wanted: &Wanted,
-    events: &Events,
+    (lanes, events): (&Lanes, &Events),
 ) -> Result<(), Error> {
     let Wanted {
         step,
         descriptor,
         diff_id,
     } = wanted.clone();
-    let total = descriptor.size;
+    let meter = Meter::new(step, descriptor.size, events.clone());
     // The store hashes what it keeps.
-    let blob = repository.blob_to_be_hashed(&descriptor).await?;
+    let blob = tokio::select! {
+        blob = repository.blob_to_be_hashed(&descriptor) => blob?,
+        () = lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
+    };
     let (sender, incoming) = source::channel();
     let writer = {
         let lease = lease.clone();
         spawn_blocking(move || layers::bring_stream(&lease, incoming, &descriptor, &diff_id))
     };
-    let moved = |done| events(Event::Moved { step, done, total });
-    let pumped = source::pump(blob, sender, moved).await;
+    let pumped = tokio::select! {
+        pumped = source::pump(blob, sender, |done| meter.at(done)) => pumped.map_err(Error::from),
+        () = lanes.stopped() => Err(ExchangeError::Interrupted.into()),
+    };
+    // Whatever happened, the writer ends before the lease may.
     let written = writer.await?;
     // What broke the download says more than what it did to the layer.
     pumped?;

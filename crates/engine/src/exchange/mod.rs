@@ -17,6 +17,7 @@ mod remote;
 mod source;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ impl Default for NetworkSettings {
     }
 }
 
+/// How long the end of the program waits for threads of the network.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The network of an engine: nothing is read or started before it is needed.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -85,6 +89,15 @@ pub(crate) struct Network {
     settings: Option<NetworkSettings>,
     runtime: OnceLock<Runtime>,
     ready: OnceLock<Ready>,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Threads that still wait for something of a call that failed are not waited for for ever.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
 }
 
 /// What was made of the settings.
@@ -205,6 +218,37 @@ pub enum Event {
 /// Hears of an exchange.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// Tells how far a step is, not more often than somebody wants to know.
+pub(crate) struct Meter {
+    step: usize,
+    total: u64,
+    told: AtomicU64,
+    events: Events,
+}
+
+impl Meter {
+    pub(crate) const fn new(step: usize, total: u64, events: Events) -> Self {
+        Self {
+            step,
+            total,
+            told: AtomicU64::new(0),
+            events,
+        }
+    }
+
+    /// `done` bytes of it were moved.
+    pub(crate) fn at(&self, done: u64) {
+        let each = (self.total / 100).max(64 << 10);
+        let told = self.told.load(Ordering::Relaxed);
+        if done < self.total && done.saturating_sub(told) < each {
+            return;
+        }
+        self.told.store(done, Ordering::Relaxed);
+        let (step, total) = (self.step, self.total);
+        (self.events)(Event::Moved { step, done, total });
+    }
+}
+
 /// Why images could not be exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
@@ -263,6 +307,14 @@ pub enum ExchangeError {
     /// No credentials are kept.
     #[error("not logged in to `{0}`")]
     NotLoggedIn(String),
+    /// The registry deletes manifests, not tags.
+    #[error("the registry does not delete the tag `{image}`, only what it names")]
+    OnlyDigests {
+        /// What was to be deleted.
+        image: String,
+        /// The same by digest.
+        pinned: String,
+    },
     /// An `ssh://` address that is none.
     #[error("`{0}` is no address of an image on another host")]
     Ssh(String),
@@ -322,6 +374,9 @@ impl ExchangeError {
                 "`barque copy` copies it from registry to registry".to_owned()
             }
             Self::Layer { source, .. } => return source.hints(),
+            Self::OnlyDigests { pinned, .. } => {
+                format!("`barque registry rm {pinned}` deletes that, with all its tags")
+            }
             Self::Registry(error @ Client::Status { .. })
                 if matches!(error.kind(), Kind::Unauthorized | Kind::Denied) =>
             {

@@ -300,7 +300,7 @@ impl Job {
             let (lanes, events) = (lanes.clone(), self.events.clone());
             tasks.spawn(async move {
                 let brought = download::bring(&source, &lease, &wanted, &lanes, &events).await;
-                brought.map_err(|source| {
+                brought.map(drop).map_err(|source| {
                     Error::from(ExchangeError::Layer {
                         number: wanted.step,
                         count,
@@ -310,10 +310,7 @@ impl Job {
                 })
             });
         }
-        while let Some(done) = tasks.join_next().await {
-            done??;
-        }
-        Ok(())
+        lanes.finish(tasks).await
     }
 
     /// Puts the image into the store, under its tag and under the digest that it was found by.

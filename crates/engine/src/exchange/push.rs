@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::download::Lanes;
 use super::remote::Address;
-use super::{Event, Events, ExchangeError, compress};
+use super::{Event, Events, ExchangeError, Meter, compress};
 use crate::{Engine, Error};
 
 /// What is to be pushed.
@@ -410,18 +410,13 @@ impl Job {
             .into());
         }
         let moved = AtomicU64::new(0);
-        let (events, step) = (self.events.clone(), self.step);
+        let meter = Meter::new(self.step, size, self.events.clone());
         let upload = Upload {
             mount: self.mount.clone(),
             on_bytes: Some(Arc::new(move |count| {
                 let done = moved.fetch_add(count, Ordering::Relaxed) + count;
                 // What has to be sent again is not more than the whole.
-                let done = done.min(size);
-                events(Event::Moved {
-                    step,
-                    done,
-                    total: size,
-                });
+                meter.at(done.min(size));
             })),
             ..Upload::default()
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use distribution::client::registries::Candidate;
-use distribution::client::{Endpoint, Repository, Which};
+use distribution::client::{Endpoint, Error as ClientError, Repository, Which};
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
 
@@ -202,6 +202,29 @@ impl Engine {
     pub fn remote_remove(&self, image: &str) -> Result<bool, Error> {
         let (repository, reference) = self.remote(image)?;
         let which = Which::from(&reference);
-        Ok(self.network().run(repository.delete_manifest(&which))??)
+        self.network().run(async {
+            let deleted = repository.delete_manifest(&which).await;
+            let refused = |error: &ClientError| {
+                matches!(
+                    error,
+                    ClientError::Status {
+                        status: 400 | 405,
+                        ..
+                    }
+                )
+            };
+            match (deleted, &which) {
+                (Err(error), Which::Tag(_)) if refused(&error) => {
+                    let digest = match repository.head(&which).await? {
+                        Some(found) => found.digest,
+                        None => return Ok(false),
+                    };
+                    let pinned = reference.with_digest(digest).familiar();
+                    let image = reference.familiar();
+                    Err(ExchangeError::OnlyDigests { image, pinned }.into())
+                }
+                (deleted, _) => Ok(deleted?),
+            }
+        })?
     }
 }

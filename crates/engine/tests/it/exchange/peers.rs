@@ -142,3 +142,19 @@ fn a_registry_with_certificates_of_its_own_is_trusted_if_certs_d_says_so() {
     let found = place.engine.inspect_remote(&name, None).unwrap();
     assert_eq!(found.summary["Os"], "linux");
 }
+
+#[test]
+fn a_registry_that_deletes_by_digest_only_is_told_so() {
+    let Some(registry) = debian_registry("") else {
+        testkit::skipped(&testkit::running_test(), "docker-registry is not installed");
+        return;
+    };
+    let name = format!("{}/a/b:1", registry.host());
+    let place = super::journeys::built(&name);
+    let digest = place.push(&name).unwrap().digest;
+    let error = place.engine.remote_remove(&name).unwrap_err();
+    let pinned = format!("{}/a/b@{digest}", registry.host());
+    assert!(error.hints()[0].contains(&pinned), "{:?}", error.hints());
+    assert!(place.engine.remote_remove(&pinned).unwrap());
+    assert!(place.pull(&name).is_err());
+}
