@@ -33,16 +33,7 @@ impl Server {
 
     /// Sends a request and says the status of its answer.
     fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[9..12]).into_owned()
+        send(&self.address, method, path, kind, body).unwrap().0
     }
 
     /// Ends it as a service manager does, and waits.
@@ -54,6 +45,28 @@ impl Server {
         assert!(done.success());
         assert!(self.child.wait().unwrap().success());
     }
+}
+
+/// Sends a request on a connection of its own; the status of the answer and its body.
+fn send(
+    address: &str,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &[u8],
+) -> std::io::Result<(String, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address)?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = answer.split_off(end.ok_or(std::io::ErrorKind::UnexpectedEof)? + 4);
+    Ok((String::from_utf8_lossy(&answer[9..12]).into_owned(), body))
 }
 
 impl Drop for Server {
@@ -109,4 +122,98 @@ fn a_registry_is_served_and_its_tags_are_put_back() {
         "{}",
         collected.stdout
     );
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Pushes an image with a layer of its own and a config that all share; what the server said to the last request.
+fn push(address: &str, number: usize) -> std::io::Result<String> {
+    let layer = format!("layer {number}").into_bytes();
+    let mut parts = Vec::new();
+    for bytes in [b"{}".as_slice(), &layer] {
+        let digest = oci::Digest::sha256_of(bytes);
+        let path = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+        let (status, _) = send(address, "POST", &path, "application/octet-stream", bytes)?;
+        assert_eq!(status, "201");
+        parts.push(serde_json::json!({"mediaType": "x/y", "digest": digest.to_string(), "size": bytes.len()}));
+    }
+    let manifest = serde_json::json!({"config": parts[0], "layers": [parts[1]]}).to_string();
+    let path = format!("/v2/team/app/manifests/t{number}");
+    Ok(send(address, "PUT", &path, MANIFEST, manifest.as_bytes())?.0)
+}
+
+/// Whatever moment a server dies at: what it said was stored is, and no tag names anything that is not there.
+#[test]
+fn a_server_that_is_killed_keeps_what_it_answered_for() {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let environment = Environment::new();
+    let next = AtomicUsize::new(0);
+    for _ in 0..3 {
+        let mut server = Server::start(&environment);
+        let stored = Mutex::new(Vec::new());
+        let address = server.address.clone();
+        std::thread::scope(|scope| {
+            let mut pushers = Vec::new();
+            for _ in 0..6 {
+                pushers.push(scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::SeqCst);
+                        match push(&address, number) {
+                            Ok(status) => {
+                                assert_eq!(status, "201");
+                                stored.lock().unwrap().push(number);
+                            }
+                            // It is dead.
+                            Err(_) => return,
+                        }
+                    }
+                }));
+            }
+            while stored.lock().unwrap().len() < 17 {
+                assert!(
+                    pushers.iter().any(|pusher| !pusher.is_finished()),
+                    "nobody pushes any more"
+                );
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+        });
+        let server = Server::start(&environment);
+        let get = |path: &str| send(&server.address, "GET", path, "", b"").unwrap();
+        let (status, body) = get("/v2/team/app/tags/list");
+        assert_eq!(status, "200");
+        let list: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let tags: Vec<&str> = list["tags"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tag| tag.as_str().unwrap())
+            .collect();
+        for number in stored.into_inner().unwrap() {
+            assert!(
+                tags.contains(&format!("t{number}").as_str()),
+                "{number} of {tags:?}"
+            );
+        }
+        for tag in tags {
+            let (status, body) = get(&format!("/v2/team/app/manifests/{tag}"));
+            assert_eq!(status, "200");
+            let manifest: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            for part in [&manifest["config"], &manifest["layers"][0]] {
+                let digest = part["digest"].as_str().unwrap();
+                let (status, body) = get(&format!("/v2/team/app/blobs/{digest}"));
+                assert_eq!(
+                    (
+                        status.as_str(),
+                        oci::Digest::sha256_of(&body).to_string().as_str()
+                    ),
+                    ("200", digest)
+                );
+            }
+        }
+        server.stop();
+    }
 }
