@@ -186,7 +186,9 @@ impl Host {
             })
         };
         match self.ask(place(true)?).await {
-            Err(Error::Connect { .. } | Error::Broken { .. }) if self.endpoint.insecure => {
+            Err(Error::Connect { .. } | Error::Broken { .. } | Error::Proxy { .. })
+                if self.endpoint.insecure =>
+            {
                 self.ask(place(false)?).await
             }
             other => other,

@@ -136,7 +136,7 @@ impl Engine {
             engine: self,
             lease: lease.clone(),
             always: request.pull,
-            events: std::sync::Arc::new(|_| {}),
+            teller: &teller,
         };
         let sources = build::Sources {
             lease: &lease,

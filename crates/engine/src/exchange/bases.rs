@@ -1,5 +1,7 @@
 //! Base images of a build: from the store, from OCI layouts, else from their registry.
 
+use std::sync::Arc;
+
 use build::{BaseError, BaseImages, Layout};
 use oci::{Platform, Reference};
 use store::Image;
@@ -14,7 +16,8 @@ pub(crate) struct Bases<'e> {
     pub(crate) lease: store::Lease,
     /// Asks the registry even for what the store has: `--pull`.
     pub(crate) always: bool,
-    pub(crate) events: Events,
+    /// Hears of what is pulled as of a step.
+    pub(crate) teller: &'e build::Teller<'e>,
 }
 
 impl BaseImages for Bases<'_> {
@@ -28,10 +31,13 @@ impl BaseImages for Bases<'_> {
         if (fits && !self.always) || self.engine.network().is_offline() {
             return Ok(known);
         }
-        match self
-            .engine
-            .pull_under(&self.lease, reference, Some(platform), &self.events)
-        {
+        let silent: Events = Arc::new(|_| {});
+        let pull = || {
+            self.engine
+                .pull_under(&self.lease, reference, Some(platform), &silent)
+        };
+        let name = format!("pull {}", reference.familiar());
+        match self.teller.during(&name, pull) {
             Ok(image) => Ok(Some(image)),
             Err(_) if known.is_some() && !self.always => Ok(known),
             Err(error) if super::pull::is_missing(&error) => Ok(None),

@@ -20,12 +20,12 @@ async fn a_registry_without_tls_is_asked_through_the_proxy() {
     let address = format!("http://u:p@{}", proxy.host());
     let client = Client::new(Options {
         patience: patience(),
-        proxies: Proxies::read(Some(&address), None, None).unwrap(),
+        proxies: Proxies::read(Some(&address), Some(&address), None).unwrap(),
         ..Options::default()
     });
     let mut endpoint = Endpoint::of("registry.example.test");
     endpoint.insecure = true;
-    // TLS has no proxy here and the name no address, so plain HTTP is what is left.
+    // The proxy makes no tunnels, so plain HTTP is what is left.
     let repository = client.repository(&endpoint, "a/b".parse().unwrap());
     assert_eq!(
         read(&repository, &descriptor(b"content")).await.unwrap(),
