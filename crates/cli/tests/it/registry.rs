@@ -14,8 +14,13 @@ struct Server {
 
 impl Server {
     fn start(environment: &Environment) -> Self {
+        Self::start_with(environment, &[])
+    }
+
+    fn start_with(environment: &Environment, arguments: &[&str]) -> Self {
+        let all = [&["registry", "serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut child = environment
-            .command(&["registry", "serve", "--listen", "127.0.0.1:0"])
+            .command(&all)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -216,4 +221,54 @@ fn a_server_that_is_killed_keeps_what_it_answered_for() {
         }
         server.stop();
     }
+}
+
+#[test]
+fn the_image_store_is_served_without_a_push() {
+    let environment = Environment::with_busybox();
+    environment.write("Dockerfile", "FROM busybox\nLABEL a=b\nCOPY Dockerfile /\n");
+    environment
+        .barque(&["build", "-t", "team/app:v1", "."])
+        .ok();
+    let server = Server::start_with(&environment, &["--images"]);
+    let get = |path: &str| send(&server.address, "GET", path, "", b"").unwrap();
+    let (status, body) = get("/v2/team/app/manifests/v1");
+    assert_eq!(status, "200");
+    let manifest: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(manifest["layers"].as_array().unwrap().len(), 2);
+    // A client of another store gets it whole.
+    let other = Environment::new();
+    let name = format!("{}/team/app:v1", server.address);
+    other.barque(&["pull", &name]).ok();
+    assert!(
+        other
+            .barque(&["cat", &format!("{name}:/Dockerfile")])
+            .ok()
+            .contains("LABEL a=b")
+    );
+    assert_eq!(
+        send(
+            &server.address,
+            "POST",
+            "/v2/team/app/blobs/uploads/",
+            "",
+            b""
+        )
+        .unwrap()
+        .0,
+        "405"
+    );
+    assert_eq!(
+        send(
+            &server.address,
+            "DELETE",
+            "/v2/team/app/manifests/v1",
+            "",
+            b""
+        )
+        .unwrap()
+        .0,
+        "405"
+    );
+    server.stop();
 }

@@ -76,6 +76,8 @@ impl Default for Limits {
 pub struct Config {
     /// What is taken.
     pub limits: Limits,
+    /// Whether anything can be pushed or deleted.
+    pub read_only: bool,
     /// Whether anything can be deleted.
     pub deletes: bool,
     /// Whether an index may list manifests that are not there.
@@ -99,6 +101,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            read_only: false,
             deletes: true,
             sparse_indexes: false,
             policy: Policy::default(),
@@ -461,8 +464,16 @@ impl Visit<'_> {
 
     /// Refuses what the caller may not do.
     pub(crate) fn require(&self, repository: &Repository, action: Action) -> Result<(), Refusal> {
+        let changes = action != Action::Pull;
         self.access
-            .require(&self.caller, &self.headers, repository, action)
+            .require(&self.caller, &self.headers, repository, action)?;
+        if changes && self.registry.config.read_only {
+            return Err(Refusal::new(
+                ErrorCode::Unsupported,
+                "this registry is read-only",
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn may_pull(&self, repository: &Repository) -> bool {

@@ -23,7 +23,9 @@ pub struct Settings {
     pub folder: Option<PathBuf>,
     /// An object store to keep it in.
     pub bucket: Option<BucketSettings>,
-    /// Whether anything can be deleted.
+    /// Whether nothing can be pushed or deleted.
+    pub read_only: bool,
+    /// Whether nothing can be deleted.
     pub no_delete: bool,
     /// Whether an index may list manifests that are not there.
     pub sparse_indexes: bool,
@@ -305,6 +307,7 @@ impl Settings {
                 requests_per_second: limits.requests_per_second,
                 ..usual
             },
+            read_only: self.read_only,
             deletes: !self.no_delete,
             sparse_indexes: self.sparse_indexes,
             policy: Policy {

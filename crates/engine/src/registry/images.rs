@@ -24,17 +24,25 @@ use crate::transfer::layers;
 use crate::{Engine, Error};
 
 impl Engine {
+    /// The image store as a registry's storage.
+    pub(super) fn as_storage(
+        &self,
+        purpose: &'static str,
+    ) -> std::result::Result<Images, RegistryError> {
+        let lease = self.store().lease(purpose);
+        Ok(Images {
+            lease: lease.map_err(|error| RegistryError::Start(std::io::Error::other(error)))?,
+            uploads: Mutex::default(),
+        })
+    }
+
     /// Serves the image store over stdin and stdout until stdin ends.
     ///
     /// # Errors
     ///
     /// The store cannot be used, or what comes is not the protocol.
     pub fn serve_stdio(&self) -> std::result::Result<(), RegistryError> {
-        let lease = self.store().lease("serve over ssh");
-        let storage = Images {
-            lease: lease.map_err(|error| RegistryError::Start(std::io::Error::other(error)))?,
-            uploads: Mutex::default(),
-        };
+        let storage = self.as_storage("serve over ssh")?;
         let registry = Arc::new(Registry::new(Arc::new(storage), Config::default()));
         let runtime = super::runtime()?;
         let stream = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
@@ -45,8 +53,8 @@ impl Engine {
     }
 }
 
-/// The images of a store, for one connection.
-struct Images {
+/// The images of a store.
+pub(super) struct Images {
     /// Keeps what was uploaded until a manifest needs it.
     lease: Lease,
     uploads: Mutex<BTreeMap<UploadId, BlobIngest>>,

@@ -82,6 +82,8 @@ pub struct Place {
     pub base: PathBuf,
     /// The folder of a registry that names none.
     pub folder: PathBuf,
+    /// The image store, if that is what is served, and nothing of its own.
+    pub images: Option<crate::Engine>,
 }
 
 impl Place {
@@ -100,6 +102,7 @@ impl Place {
             settings,
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             folder,
+            images: None,
         })
     }
 
@@ -117,6 +120,9 @@ impl Place {
     }
 
     fn open(&self) -> Result<Arc<dyn Storage>, RegistryError> {
+        if let Some(engine) = &self.images {
+            return Ok(Arc::new(engine.as_storage("serve")?));
+        }
         let name = self.name();
         let clock = Clock::system();
         if let Some(bucket) = &self.settings.bucket {

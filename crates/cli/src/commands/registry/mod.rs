@@ -58,6 +58,7 @@ impl Where {
                 settings: engine::registry::Settings::default(),
                 base: context.directory()?,
                 folder: folder.into(),
+                images: None,
             },
         };
         if let Some(folder) = &self.folder {

@@ -5,6 +5,7 @@ use engine::registry::Served;
 
 use super::super::{Context, DONE, Outcome};
 use super::Where;
+use crate::error::Failure;
 use crate::render;
 
 /// Serve a registry until a signal ends it
@@ -19,6 +20,14 @@ pub(crate) struct Serve {
     /// Where to listen; with port 0 the system chooses one [default: 127.0.0.1:5000]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Serve the image store instead, read-only: what was built or pulled here, under the names that it has here
+    ///
+    /// Whoever may read one of its repositories may read every blob of the store.
+    #[arg(long, conflicts_with = "folder")]
+    images: bool,
+    /// Refuse to push or delete anything
+    #[arg(long)]
+    read_only: bool,
     /// Refuse to delete anything
     #[arg(long)]
     no_delete: bool,
@@ -32,7 +41,15 @@ pub(crate) struct Serve {
 
 pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
     let mut place = args.place.place(context)?;
+    if args.images {
+        if place.settings.bucket.is_some() || place.settings.folder.is_some() {
+            let message = "the configuration says where a registry keeps things; the image store is another place";
+            return Err(Failure::new(message).hint("leave `folder` and `bucket` out of it"));
+        }
+        place.images = Some(context.engine()?.clone());
+    }
     let settings = &mut place.settings;
+    settings.read_only |= args.read_only || args.images;
     settings.listen = args.listen.clone().or(settings.listen.take());
     settings.no_delete |= args.no_delete;
     settings.sparse_indexes |= args.sparse_indexes;

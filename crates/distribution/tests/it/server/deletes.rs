@@ -91,6 +91,29 @@ async fn switched_off() {
     }
 }
 
+#[tokio::test]
+async fn read_only() {
+    let desk = Desk::local();
+    let manifest = desk.push_image("a", "v1", "1").await;
+    let config = Config {
+        read_only: true,
+        ..Config::default()
+    };
+    let registry = distribution::server::Registry::new(desk.registry.storage().clone(), config);
+    let mut desk = desk;
+    desk.registry = registry;
+    desk.get("/v2/a/manifests/v1").await.is(200);
+    desk.send("POST", "/v2/a/blobs/uploads/", &[], "")
+        .await
+        .fails(405, "UNSUPPORTED");
+    desk.put_manifest("a", "v2", media_type::OCI_MANIFEST, &manifest)
+        .await
+        .fails(405, "UNSUPPORTED");
+    desk.delete("/v2/a/manifests/v1")
+        .await
+        .fails(405, "UNSUPPORTED");
+}
+
 async fn garbage_goes_after_the_grace_time(desk: Desk) {
     let manifest = desk.push_image("a", "v1", "1").await;
     desk.push_image("a", "v2", "2").await;
