@@ -176,3 +176,97 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::ServerConfig;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::super::connect::{self, Place, Way};
+    use super::super::proxy::Proxies;
+    use super::super::url::Origin;
+    use super::*;
+
+    const AUTHORITY: &[u8] = include_bytes!("../../tests/data/tls/ca.crt");
+    const CHAIN: &[u8] = include_bytes!("../../tests/data/tls/server.crt");
+    const KEY: &[u8] = include_bytes!("../../tests/data/tls/server.key");
+
+    /// A server with the test certificate that takes `count` connections; its port.
+    async fn serve(host: &str, count: usize) -> u16 {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                certificates("chain", CHAIN).unwrap(),
+                PrivateKeyDer::from_pem_slice(KEY).unwrap(),
+            )
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            for _ in 0..count {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    stream.read_u8().await.ok();
+                }
+            }
+        });
+        port
+    }
+
+    async fn connects(
+        port: u16,
+        host: &str,
+        certificates: &Certificates,
+        verify: bool,
+    ) -> Result<()> {
+        let place = Place {
+            origin: Origin::parse(true, &format!("{host}:{port}")).unwrap(),
+            way: Way::Network {
+                tls: Tls::new(certificates, verify).unwrap(),
+                public_only: false,
+            },
+        };
+        let proxies = Proxies::default();
+        let connected = connect::connect(&place, &proxies, Duration::from_secs(60));
+        connected.await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn who_is_not_vouched_for_is_not_spoken_to() {
+        let port = serve("127.0.0.1", 3).await;
+        let mut trusting = Certificates::default();
+        trusting.trust("ca.crt", AUTHORITY).unwrap();
+        connects(port, "127.0.0.1", &trusting, true).await.unwrap();
+        let nobody = Certificates::default();
+        let error = connects(port, "127.0.0.1", &nobody, true)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Connect { tls: true, .. }), "{error}");
+        // The certificate is for this machine's first address and name only.
+        let other = serve("127.0.0.2", 1).await;
+        let error = connects(other, "127.0.0.2", &trusting, true)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Connect { tls: true, .. }), "{error}");
+        connects(port, "127.0.0.1", &nobody, false).await.unwrap();
+    }
+
+    #[test]
+    fn files_without_certificates_are_named() {
+        let mut certificates = Certificates::default();
+        let error = certificates.trust("ca.crt", b"hello").unwrap_err();
+        assert!(error.to_string().contains("ca.crt"), "{error}");
+        let error = certificates
+            .identify("me.cert", CHAIN, b"hello")
+            .unwrap_err();
+        assert!(error.to_string().contains("me.cert"), "{error}");
+        assert!(certificates.is_empty());
+    }
+}

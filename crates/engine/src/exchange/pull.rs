@@ -325,7 +325,8 @@ impl Job {
             let digest = found.named.digest;
             let origin = reference.with_digest(digest);
             let mut names = vec![origin];
-            if let Some(tag) = reference.tag() {
+            // Beside a digest a tag is only a remark: it may mean something else by now.
+            if let (Some(tag), None) = (reference.tag(), reference.digest()) {
                 names.push(reference.with_tag(tag.clone()));
             }
             let mut newer = false;

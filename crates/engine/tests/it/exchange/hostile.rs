@@ -96,6 +96,12 @@ fn the_good_one_comes() {
     let registry = faulty_registry(|_, _| Act::Serve);
     let name = Forged::good().put(&registry);
     Place::new().pull(&name).unwrap();
+    let empty = Forged {
+        layers: 0,
+        ..Forged::good()
+    };
+    let registry = faulty_registry(|_, _| Act::Serve);
+    Place::new().pull(&empty.put(&registry)).unwrap();
     // The same layer several times is fetched once.
     let many = Forged {
         layers: 5,

@@ -94,6 +94,13 @@ fn a_digest_names_an_image_and_what_it_names_is_found_by_it() {
     place.pull(&pinned).unwrap();
     assert!(place.engine.has_image(&pinned));
     assert!(!place.engine.has_image(&name), "no tag was asked for");
+    let both = format!("{name}@{digest}");
+    place.pull(&both).unwrap();
+    assert!(place.engine.has_image(&both));
+    assert!(
+        !place.engine.has_image(&name),
+        "a tag beside a digest is a remark"
+    );
 }
 
 #[test]
