@@ -7,7 +7,7 @@
 //! - [`Source`] is content on its way up, read again from where a broken upload goes on.
 //!
 //! What a registry says is bounded before it is read, and made fit for a terminal before it is told. Where credentials go is
-//! told in [`auth`].
+//! told in the module `auth`.
 
 mod auth;
 mod blob;

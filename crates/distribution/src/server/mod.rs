@@ -8,10 +8,10 @@
 //! ```
 //!
 //! [`Registry`] answers requests and knows nothing of connections; [`Server`] brings them. What comes from outside becomes
-//! typed names in [`route`] and [`document`], both pure, before anything else looks at it.
+//! typed names in `route` and `document`, both pure, before anything else looks at it.
 //!
 //! HTTP/1.1 is hyper's, used directly: there are a dozen routes whose names hold slashes, which no router's patterns fit,
-//! and answers must be able to hand a file to the kernel ([`sendfile`]).
+//! and answers must be able to hand a file to the kernel (`sendfile`).
 
 pub mod access;
 mod blobs;

@@ -1,7 +1,7 @@
 //! Images to and from registries.
 //!
 //! What a registry says is checked in `distribution`; what goes into the store is checked again on its way. The network is
-//! async and lives on the one runtime of [`Network`]; the store is not, so what comes is handed to a blocking thread through
+//! async and lives on the one runtime of `Network`; the store is not, so what comes is handed to a blocking thread through
 //! a short channel, one for each layer.
 
 mod bases;

@@ -11,7 +11,7 @@
 //!
 //! One server works on a folder, which its lock says; several servers share an object store instead. That gives the
 //! folder its speed: what the repositories hold is in memory, each request is a look into a map, and a push of a tag is
-//! one line appended to a file ([`journal`]).
+//! one line appended to a file (`journal`).
 //!
 //! Locks, outer to inner: an upload; `content` (read: something is being linked; write: one file is being deleted); a
 //! journal; `fresh`.
