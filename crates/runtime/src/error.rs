@@ -47,6 +47,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A process of the container cannot be held still.
+    #[error("cannot pause the container: {0}")]
+    Hold(String),
     /// The process that watched the container is gone; the container was killed.
     #[error("the process that watches the container was killed")]
     Lost,
@@ -105,9 +108,11 @@ impl From<Error> for Failure {
             Error::Limit { limit, reason } => Self::Limit { limit, reason },
             Error::NotFound { program, hint } => Self::NotFound { program, hint },
             Error::NotExecutable { program, reason } => Self::NotExecutable { program, reason },
-            Error::Start { .. } | Error::File(_) | Error::Lost | Error::NotRunning => {
-                Self::setup(&error)
-            }
+            Error::Start { .. }
+            | Error::File(_)
+            | Error::Hold(_)
+            | Error::Lost
+            | Error::NotRunning => Self::setup(&error),
         }
     }
 }

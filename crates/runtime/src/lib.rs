@@ -25,6 +25,7 @@ mod error;
 pub mod etc;
 pub mod exec;
 pub mod foreground;
+mod hold;
 mod init;
 mod join;
 pub mod log;
@@ -45,6 +46,7 @@ pub mod userns;
 mod watch;
 
 pub use error::{Error, Result};
+pub use hold::{Hold, hold};
 pub use join::join;
 pub use message::Exit;
 pub use run::{Output, Running, Stdio, Stream, run, start, start_in};

@@ -54,9 +54,11 @@ pub(crate) enum Request {
     Signal(i32),
     /// Start another program in it. Comes with its standard input, output and error, and files to join control groups.
     Join { spec: Box<Joining>, tie: Tie },
+    /// Hold all processes still until the connection ends.
+    Hold,
 }
 
-/// The answer to [`Request::Signal`].
+/// The answer to [`Request::Signal`] and [`Request::Hold`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {

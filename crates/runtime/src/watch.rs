@@ -146,7 +146,20 @@ impl Watcher {
             Ok(Some((Request::Join { spec, tie }, files))) => {
                 self.join(&client, (&spec, tie), files);
             }
+            Ok(Some((Request::Hold, _))) => self.hold(&client),
             Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Starts a companion that holds the container still.
+    fn hold(&mut self, client: &Connection) {
+        let program = &self.program;
+        match sys::process::fork(|| crate::hold::companion(client, program)) {
+            Ok(companion) => self.companions.push(companion),
+            Err(error) => {
+                let answer = Answer::Refused(format!("cannot start a process: {error}"));
+                send(client, &answer, &[]).ok();
+            }
         }
     }
 

@@ -20,6 +20,7 @@ pub mod signal;
 pub mod socket;
 pub mod sync;
 pub mod terminal;
+pub mod trace;
 pub mod user;
 pub mod xattr;
 

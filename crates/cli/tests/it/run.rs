@@ -1,6 +1,6 @@
 //! Containers.
 
-use crate::environment::{Environment, root_or_skip};
+use crate::environment::{Environment, eventually, root_or_skip};
 
 #[test]
 fn priv_exit_codes_are_those_of_docker() {
@@ -489,4 +489,36 @@ fn priv_signals_logs_and_json_of_a_container() {
         "5",
         "the stop signal is the one that was asked for"
     );
+}
+
+#[test]
+fn priv_a_commit_of_a_container_that_runs_is_of_one_moment() {
+    if !root_or_skip("priv_a_commit_of_a_container_that_runs_is_of_one_moment") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let ok = |words: &[&str]| environment.barque(words).ok().to_owned();
+    // Each number is first in `a`, then in `b`, and many files are read between them.
+    let script = "mkdir /m; for i in $(seq 300); do echo $i > /m/$i; done; \
+        i=0; while :; do i=$((i+1)); echo $i > /a.new; mv /a.new /a; echo $i > /z.new; mv /z.new /z; done";
+    ok(&["run", "-d", "--name", "busy", "busybox", "sh", "-c", script]);
+    assert!(eventually(|| {
+        environment
+            .barque(&["exec", "busy", "test", "-e", "/z"])
+            .code
+            == 0
+    }));
+    let number = |path: &str| ok(&["cat", path]).parse::<u64>().unwrap();
+    for _ in 0..3 {
+        ok(&["commit", "busy", "paused"]);
+        let (first, last) = (number("paused:/a"), number("paused:/z"));
+        assert!(first - last <= 1, "{first} and {last}");
+    }
+    // It goes on.
+    let before = number("paused:/a");
+    assert!(eventually(|| {
+        let now = ok(&["exec", "busy", "cat", "/a"]);
+        now.parse::<u64>().unwrap() > before
+    }));
+    ok(&["commit", "--pause=false", "busy", "moving"]);
 }

@@ -24,6 +24,8 @@ pub struct CommitRequest {
     pub message: Option<String>,
     /// Dockerfile instructions applied to the config.
     pub changes: Vec<String>,
+    /// Hold the container's processes still meanwhile, if it runs.
+    pub pause: bool,
     /// `SOURCE_DATE_EPOCH` as it was found.
     pub created: Option<String>,
 }
@@ -31,7 +33,8 @@ pub struct CommitRequest {
 impl Engine {
     /// Makes an image of a container's image and what its processes changed. Volumes and mounts are no part of it.
     ///
-    /// A container that runs is not stopped for it: what its processes write meanwhile may be half in the image.
+    /// The processes of a container that runs do nothing meanwhile, and do not notice. Without [`CommitRequest::pause`], what they write may
+    /// be half in the image.
     ///
     /// # Errors
     ///
@@ -47,7 +50,12 @@ impl Engine {
         let lease = self.store().lease("commit")?;
         let (mut config, mut descriptors) = self.origin(&container)?;
         changes::apply(&mut config.config, &request.changes)?;
+        let held = match request.pause.then(|| runtime::hold(container.dir())) {
+            None | Some(Err(runtime::Error::NotRunning)) => None,
+            Some(held) => Some(held.map_err(ContainerError::from)?),
+        };
         let layer = self.captured(&container, &lease)?;
+        drop(held);
         descriptors.push(Descriptor::new(
             media_type::OCI_LAYER,
             *layer.diff_id().digest(),

@@ -110,6 +110,9 @@ impl ContainerError {
             }
             Self::CidFile(_) => "remove it, or name another with `--cidfile`".to_owned(),
             Self::NoTerminal => "leave `-t` out".to_owned(),
+            Self::Runtime(runtime::Error::Hold(_)) => {
+                "`barque commit --pause=false` reads its files while they change".to_owned()
+            }
             Self::Signal(_) => "signals are named like TERM or SIGTERM, or by number".to_owned(),
             _ => return Vec::new(),
         };

@@ -17,6 +17,7 @@ mod bed;
 mod detached;
 mod exec;
 mod foreground;
+mod hold;
 mod hostile;
 mod join;
 mod rootless;

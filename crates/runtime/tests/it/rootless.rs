@@ -70,6 +70,8 @@ pub(crate) fn scene() -> Option<u8> {
         runtime::join(&folder, &joining, Stdio::default())?.wait(&mut |_, bytes| {
             eprint!("{}", String::from_utf8_lossy(bytes));
         })?;
+        drop(runtime::hold(&folder)?);
+        eprintln!("held");
         runtime::door::signal(&folder, 9)?;
         eprintln!(
             "ended {:?}",
@@ -168,7 +170,7 @@ fn priv_an_ordinary_user_with_subordinate_ids_runs_containers() {
     }
     let account = Account::new("bqsub");
     let text = play(&account);
-    let expected = "entered: mapped\n0\n15\nrootless\nexit 0\n1234\n1234\nexit 0\njoined\n0\nended Some(137)\n";
+    let expected = "entered: mapped\n0\n15\nrootless\nexit 0\n1234\n1234\nexit 0\njoined\n0\nheld\nended Some(137)\n";
     assert_eq!(text, expected);
 }
 
@@ -195,6 +197,6 @@ fn priv_an_ordinary_user_without_subordinate_ids_is_alone() {
     let text = play(&account);
     assert_eq!(
         text,
-        "entered: alone\n0\n15\nrootless\nexit 0\njoined\n0\nended Some(137)\n"
+        "entered: alone\n0\n15\nrootless\nexit 0\njoined\n0\nheld\nended Some(137)\n"
     );
 }

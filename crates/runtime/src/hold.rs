@@ -1,0 +1,91 @@
+//! Holding a container still while its files are read (`commit`).
+//!
+//! The container's watcher makes a copy of itself that traces every thread in the container, tells the client, and ends when the
+//! client goes: then all go on. Why tracing: see [`sys::trace`]. Who is traced already, by a debugger in the container, cannot be
+//! held; that is an error.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sys::process::Handle;
+use sys::socket::Connection;
+use sys::trace::{self, Held};
+
+use crate::error::{Error, Result};
+use crate::message::{Answer, Request, receive, send};
+
+/// How long threads may take to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A container whose processes do nothing; dropping it lets them go on.
+#[derive(Debug)]
+#[must_use = "the container goes on when this is dropped"]
+pub struct Hold {
+    _watcher: Connection,
+}
+
+/// Stops all processes of the container of a folder, unseen by them. They go on when the answer is dropped, or this process ends.
+///
+/// # Errors
+///
+/// [`Error::NotRunning`]; [`Error::Hold`] if a process cannot be held.
+pub fn hold(folder: &Path) -> Result<Hold> {
+    let watcher = crate::door::knock(folder)?;
+    send(&watcher, &Request::Hold, &[]).map_err(|_| Error::NotRunning)?;
+    match receive::<Answer>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
+        Some((Answer::Done, _)) => Ok(Hold { _watcher: watcher }),
+        Some((Answer::Refused(reason), _)) => Err(Error::Hold(reason)),
+        None => Err(Error::NotRunning),
+    }
+}
+
+/// The life of the watcher's copy; gives its exit code.
+pub(crate) fn companion(client: &Connection, first: &Handle) -> u8 {
+    sys::process::die_with_parent().ok();
+    sys::process::hide().ok();
+    let mut held = Held::default();
+    match still(&mut held, first.pid()) {
+        Ok(()) => {
+            if client.set_patience(Duration::ZERO).is_ok()
+                && send(client, &Answer::Done, &[]).is_ok()
+            {
+                // The client says nothing more; that something is to be read means that it is gone.
+                sys::process::wait_readable(client, None).ok();
+            }
+            0
+        }
+        Err(reason) => {
+            drop(held);
+            send(client, &Answer::Refused(reason), &[]).ok();
+            125
+        }
+    }
+}
+
+/// Holds every thread of the container. A thread that runs can make others, so this looks again until there is no new one.
+fn still(held: &mut Held, first: i32) -> std::result::Result<(), String> {
+    let begin = Instant::now();
+    loop {
+        let mut new = false;
+        for pid in trace::members(first).map_err(|error| error.to_string())? {
+            for thread in trace::threads(pid).map_err(|error| error.to_string())? {
+                new |= held
+                    .seize(thread)
+                    .map_err(|error| format!("process {pid} cannot be held: {error}"))?;
+            }
+        }
+        if !new {
+            return Ok(());
+        }
+        loop {
+            let mut moving = held.moving().map_err(|error| error.to_string())?;
+            // As long as their children are held.
+            moving.retain(|thread| !trace::awaits_child(*thread));
+            let Some(thread) = moving.first() else { break };
+            if begin.elapsed() > PATIENCE {
+                return Err(format!("thread {thread} does not stop"));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
