@@ -16,6 +16,7 @@ over_each_storage! {
     dry_runs_change_nothing
     content_shared_by_repositories_stays
     a_push_while_collecting
+    what_is_taken_is_whole
 }
 
 const HOUR: u64 = 3600;
@@ -249,6 +250,77 @@ async fn a_push_while_collecting(desk: Desk) {
         for layer in answer.json()["layers"].as_array().unwrap() {
             let path = format!("/v2/r{pusher}/blobs/{}", layer["digest"].as_str().unwrap());
             desk.get(&path).await.is(200);
+        }
+    }
+}
+
+/// The clock leaps while images are pushed, so that a collection may take away what a push has just sent. A push may fail
+/// then; what is answered 201 is whole, at once and in the end.
+async fn what_is_taken_is_whole(desk: Desk) {
+    let desk = std::sync::Arc::new(desk);
+    let pushing = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(4));
+    let collector = tokio::spawn({
+        let (desk, pushing) = (desk.clone(), pushing.clone());
+        async move {
+            while pushing.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+                desk.wait(350);
+                desk.collect(0, false).await;
+            }
+        }
+    });
+    let pushers: Vec<_> = (0..4)
+        .map(|pusher| {
+            let (desk, pushing) = (desk.clone(), pushing.clone());
+            tokio::spawn(async move {
+                let name = format!("r{pusher}");
+                for n in 0..5 {
+                    // All repositories have the same layers, which come and go.
+                    let manifest = desk.push_parts(&name, &format!("{}", n % 2)).await;
+                    desk.wait(250);
+                    let answer = desk
+                        .put_manifest(&name, "v1", media_type::OCI_MANIFEST, &manifest)
+                        .await;
+                    if answer.status == 201 {
+                        assert_whole(&desk, &name).await;
+                        desk.delete(&format!("/v2/{name}/manifests/{}", digest(&manifest)))
+                            .await
+                            .is(202);
+                    } else {
+                        answer.fails(404, "MANIFEST_BLOB_UNKNOWN");
+                    }
+                }
+                pushing.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            })
+        })
+        .collect();
+    for pusher in pushers {
+        pusher.await.unwrap();
+    }
+    collector.await.unwrap();
+    for pusher in 0..4 {
+        desk.push_image(&format!("r{pusher}"), "last", "1").await;
+    }
+    desk.wait(10 * HOUR);
+    desk.collect(0, false).await;
+    for pusher in 0..4 {
+        assert_whole(&desk, &format!("r{pusher}")).await;
+    }
+}
+
+/// Every tag of a repository leads to a manifest, and that to its blobs.
+async fn assert_whole(desk: &Desk, name: &str) {
+    let tags = desk
+        .get(&format!("/v2/{name}/tags/list"))
+        .await
+        .is(200)
+        .json();
+    for tag in tags["tags"].as_array().unwrap() {
+        let path = format!("/v2/{name}/manifests/{}", tag.as_str().unwrap());
+        let manifest = desk.get(&path).await.is(200).json();
+        for part in [&manifest["config"], &manifest["layers"][0]] {
+            let blob = part["digest"].as_str().unwrap();
+            let answer = desk.get(&format!("/v2/{name}/blobs/{blob}")).await.is(200);
+            assert_eq!(digest(&answer.body).to_string(), blob);
         }
     }
 }

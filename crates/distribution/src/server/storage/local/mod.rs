@@ -80,13 +80,8 @@ impl Local {
     ///
     /// Another server works on it, another format, or the disk fails.
     pub fn open(root: &Path, clock: Clock) -> Result<Self> {
-        if let Some(parent) = root.parent() {
-            files::make_directory(
-                Path::new("/"),
-                &std::path::absolute(parent).map_err(files::failed("resolve", parent))?,
-            )?;
-        }
-        files::make_directory(root.parent().unwrap_or(root), root)?;
+        let root = &std::path::absolute(root).map_err(files::failed("resolve", root))?;
+        files::make_directory(Path::new("/"), root)?;
         let lock = files::lock(&root.join("lock"))?;
         let tmp = root.join("tmp");
         files::remove_directory(&tmp)?;
