@@ -4,8 +4,10 @@
 //! processors), and many odd hosts have none to join. A limit that was asked for is kept or is an error that names it.
 //!
 //! [`plan`] is pure: it reads the two texts that describe the host's hierarchies and says what to make and write. The group is called
-//! `barque/ID.PID` below our own group, with the number of the process that made it, so that groups whose maker was killed are
+//! `barque/ID.PID` below our own group (in version 2 where [`unified`] finds a place), with the number of the process that made it, so that groups whose maker was killed are
 //! found and removed by the next one.
+
+mod unified;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,6 +18,7 @@ use sys::fs::Context as _;
 
 use crate::error::{Error, Result};
 use crate::spec::Limits;
+use unified::Step;
 
 /// Length of a period in which processor time is counted, in microseconds.
 const PERIOD: u64 = 100_000;
@@ -34,6 +37,8 @@ pub(crate) fn is_unified() -> bool {
 struct Group {
     /// The group that ours lies below.
     base: PathBuf,
+    /// The group that we are in.
+    own: PathBuf,
     /// The controllers that must be switched on from `base` down, in version 2.
     enable: Vec<&'static str>,
     /// Which limit, which file, which value. A file marked optional may be missing.
@@ -185,10 +190,10 @@ fn plan(
         let old = hierarchies
             .iter()
             .find(|hierarchy| hierarchy.controllers.contains(&controller));
-        let (base, enable, values) = match (old, unified) {
-            (Some(old), _) => (&old.own, Vec::new(), first),
-            // In version 2 a group with processes, as ours is, cannot hand controllers on; only the root of all can.
-            (None, Some(unified)) => (&unified.top, vec![controller], second),
+        let (base, own, enable, values) = match (old, unified) {
+            (Some(old), _) => (&old.own, &old.own, Vec::new(), first),
+            // In version 2 a group with processes, as ours is, cannot hand controllers on.
+            (None, Some(unified)) => (&unified.top, &unified.own, vec![controller], second),
             (None, None) => {
                 return Err((
                     limit,
@@ -203,6 +208,7 @@ fn plan(
             }
             None => groups.push(Group {
                 base: base.clone(),
+                own: own.clone(),
                 enable,
                 values,
             }),
@@ -223,24 +229,19 @@ pub(crate) fn make(id: &str, limits: &Limits) -> Result<Groups> {
     }
     let mountinfo = sys::fs::read_to_string(Path::new("/proc/self/mountinfo"))?;
     let own = sys::fs::read_to_string(Path::new("/proc/self/cgroup"))?;
-    let failed = |limit: &str, reason: String| Error::Limit {
-        limit: limit.to_owned(),
-        reason,
-    };
     let groups = plan(&mountinfo, &own, limits).map_err(|(limit, reason)| failed(limit, reason))?;
-    for group in groups {
+    let name = format!("{id}.{}", std::process::id());
+    for mut group in groups {
         let limit = group.values.first().map_or("limit", |value| value.limit);
-        let path = prepare(&group, id).map_err(|error| failed(limit, error.to_string()))?;
-        made.made.push(path.clone());
-        for value in &group.values {
-            let file = path.join(value.file);
-            match sys::fs::write(&file, value.text.as_bytes()) {
-                Err(error) if !value.optional => {
-                    return Err(failed(value.limit, error.to_string()));
-                }
-                _ => {}
-            }
+        if !group.enable.is_empty() {
+            group.base =
+                unified::base(&group.base, &group.own, &group.enable).map_err(|reason| {
+                    failed(limit, format!("no control group can hold it: {reason}"))
+                })?;
         }
+        let path = set_up(&group, &name).map_err(|error| failed(limit, error.to_string()))?;
+        made.made.push(path.clone());
+        values_into(&group, &path)?;
         let join = File::options().write(true).open(path.join("cgroup.procs"));
         made.join.push(
             join.map_err(|error| failed(limit, error.to_string()))?
@@ -250,23 +251,37 @@ pub(crate) fn make(id: &str, limits: &Limits) -> Result<Groups> {
     Ok(made)
 }
 
-/// Makes one group and switches its controllers on, from its base down.
-fn prepare(group: &Group, id: &str) -> sys::fs::Result<PathBuf> {
-    let ours = group.base.join("barque");
-    sys::fs::create_dir_all(&ours)?;
-    sweep(&ours);
-    if !group.enable.is_empty() {
-        let text: Vec<_> = group.enable.iter().map(|name| format!("+{name}")).collect();
-        for directory in [&group.base, &ours] {
-            sys::fs::write(
-                &directory.join("cgroup.subtree_control"),
-                text.join(" ").as_bytes(),
-            )?;
+/// Makes one group called `name` and switches its controllers on, from its base down.
+fn set_up(group: &Group, name: &str) -> sys::fs::Result<PathBuf> {
+    for step in unified::steps(group, name) {
+        match step {
+            Step::Ensure(path) => {
+                sys::fs::create_dir_all(&path)?;
+                sweep(&path);
+            }
+            Step::Make(path) => sys::fs::create_dir(&path)?,
+            Step::Write(path, text) => sys::fs::write(&path, text.as_bytes())?,
         }
     }
-    let path = ours.join(format!("{id}.{}", std::process::id()));
-    sys::fs::create_dir(&path)?;
-    Ok(path)
+    Ok(group.base.join("barque").join(name))
+}
+
+/// Writes the limits into a group.
+fn values_into(group: &Group, path: &Path) -> Result<()> {
+    for value in &group.values {
+        match sys::fs::write(&path.join(value.file), value.text.as_bytes()) {
+            Err(error) if !value.optional => return Err(failed(value.limit, error.to_string())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn failed(limit: &str, reason: String) -> Error {
+    Error::Limit {
+        limit: limit.to_owned(),
+        reason,
+    }
 }
 
 /// Removes groups whose maker is gone; one that still has processes refuses.
