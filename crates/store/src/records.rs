@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde_json::Value;
 
 use crate::change::Content;
+use crate::collect;
 use crate::db;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
@@ -144,6 +145,29 @@ impl Store {
                 .map(|(id, record)| with_layers(db, id, record))
                 .collect()
         })
+    }
+
+    /// Forgets what a step with this key made; what nothing else needs goes.
+    ///
+    /// # Errors
+    ///
+    /// The database or the file system failed.
+    pub fn forget_record(&self, key: &str) -> Result<()> {
+        if self.record(key)?.is_none() {
+            return Ok(());
+        }
+        let change = self.change()?;
+        collect::run(self, &change, "forget a build record", |db| {
+            let layers = db::diff_ids(
+                db,
+                "SELECT diff_id FROM record_layer WHERE record = (SELECT id FROM record WHERE key = ?1)",
+                [key],
+            )?;
+            db.prepare_cached("DELETE FROM record WHERE key = ?1")?
+                .execute([key])?;
+            Ok(((), layers.into_iter().map(Content::Layer).collect()))
+        })?;
+        Ok(())
     }
 
     /// Notes that records were used now, so that pruning by age keeps them. One transaction for a whole build.

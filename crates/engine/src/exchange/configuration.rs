@@ -55,7 +55,10 @@ impl Configuration {
             )?,
             credentials: self.credentials.clone(),
             certificates: Some(Arc::new(move |host| certificates(&folders, host))),
-            patience: Patience::default(),
+            patience: Patience {
+                backoff: settings.backoff,
+                ..Patience::default()
+            },
             ..Options::default()
         }))
     }

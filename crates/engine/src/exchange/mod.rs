@@ -60,6 +60,8 @@ pub struct NetworkSettings {
     pub no_proxy: Option<String>,
     /// The host's configuration, `/etc`.
     pub system: PathBuf,
+    /// The wait before the second attempt of a request; it doubles each time.
+    pub backoff: Duration,
 }
 
 impl Default for NetworkSettings {
@@ -75,6 +77,7 @@ impl Default for NetworkSettings {
             https_proxy: None,
             no_proxy: None,
             system: PathBuf::from("/etc"),
+            backoff: distribution::client::Patience::default().backoff,
         }
     }
 }
@@ -363,6 +366,17 @@ impl From<tokio::task::JoinError> for crate::Error {
 }
 
 impl ExchangeError {
+    /// True if another attempt may bring it to its end.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_transient(),
+            Self::Layer { source, .. } => {
+                matches!(source.as_ref(), crate::Error::Exchange(error) if error.is_transient())
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn hints(&self) -> Vec<String> {
         use distribution::client::Error as Client;
         let hint = match self {

@@ -1,10 +1,11 @@
 //! `pull`: an image from a registry into the store.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use distribution::client::{Client, Kind, Repository, Which};
-use oci::{Digest, ImageId, Platform, Reference, Tag};
-use store::{Image, Lease, NewImage};
+use oci::{DiffId, Digest, ImageId, Platform, Reference, Tag};
+use store::{Image, Lease, NewImage, Record};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::download::{self, Lanes, Wanted};
@@ -174,6 +175,56 @@ async fn all_tags(sources: &[Repository], name: &Reference) -> Result<Vec<Refere
     Err(last)
 }
 
+/// Layers smaller than this are fetched again rather than remembered, 1 MiB.
+const WORTH_KEEPING: u64 = 1 << 20;
+
+/// The layers of an image that came so far. They outlive a pull that is killed or breaks off, until the next one has the whole
+/// image or `prune` takes them.
+#[derive(Clone)]
+struct Kept {
+    lease: Lease,
+    key: String,
+    layers: Arc<Mutex<Vec<DiffId>>>,
+}
+
+impl Kept {
+    fn of(lease: &Lease, found: &Found) -> Self {
+        Self {
+            lease: lease.clone(),
+            key: format!("pull {}", found.stored_as()),
+            layers: Arc::default(),
+        }
+    }
+
+    async fn add(&self, layer: DiffId) -> Result<(), Error> {
+        let this = self.clone();
+        let keep = move || -> Result<(), Error> {
+            // Held while it is written: the record with more layers is the later one.
+            let mut layers = this.layers.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = this.lease.store().record(&this.key)?;
+            layers.extend(before.into_iter().flat_map(|record| record.layers));
+            layers.push(layer);
+            layers.sort();
+            layers.dedup();
+            Ok(this.lease.put_record(&Record {
+                key: this.key.clone(),
+                definition: "pull".to_owned(),
+                parts: Vec::new(),
+                output: serde_json::Value::Null,
+                layers: layers.clone(),
+                created: 0,
+                last_used: 0,
+            })?)
+        };
+        spawn_blocking(keep).await?
+    }
+
+    async fn forget(&self) -> Result<(), Error> {
+        let this = self.clone();
+        spawn_blocking(move || Ok(this.lease.store().forget_record(&this.key)?)).await?
+    }
+}
+
 /// One image on its way.
 struct Job {
     lease: Lease,
@@ -209,13 +260,24 @@ impl Job {
             (self.events)(Event::Warning(warning.clone()));
         }
         if let Some(image) = self.known(&found).await? {
+            // Of a pull that was killed at its very end.
+            Kept::of(&self.lease, &found).forget().await?;
             return Ok(image);
         }
         let (config_bytes, config) = platform::config(source, &found.manifest, &shown).await?;
         self.check_platform(&config.platform())?;
-        self.bring_layers(source, &found, &config.rootfs.diff_ids)
-            .await?;
-        self.put(found, config_bytes).await
+        let kept = Kept::of(&self.lease, &found);
+        let brought = self.bring_layers(source, &found, &config.rootfs.diff_ids, &kept);
+        if let Err(error) = brought.await {
+            // What is good is kept for another attempt, if one may help.
+            if !matches!(&error, Error::Exchange(error) if error.is_transient()) {
+                kept.forget().await?;
+            }
+            return Err(error);
+        }
+        let done = self.put(found, config_bytes).await?;
+        kept.forget().await?;
+        Ok(done)
     }
 
     /// The image, if the store has it whole; then nothing is fetched.
@@ -278,7 +340,8 @@ impl Job {
         &self,
         source: &Repository,
         found: &Found,
-        diff_ids: &[oci::DiffId],
+        diff_ids: &[DiffId],
+        kept: &Kept,
     ) -> Result<(), Error> {
         let lanes = Lanes::new();
         let mut tasks = JoinSet::new();
@@ -298,9 +361,16 @@ impl Job {
             };
             let (source, lease) = (source.clone(), self.lease.clone());
             let (lanes, events) = (lanes.clone(), self.events.clone());
+            let kept = kept.clone();
             tasks.spawn(async move {
-                let brought = download::bring(&source, &lease, &wanted, &lanes, &events).await;
-                brought.map(drop).map_err(|source| {
+                let brought = async {
+                    let new = download::bring(&source, &lease, &wanted, &lanes, &events).await?;
+                    if new && wanted.descriptor.size >= WORTH_KEEPING {
+                        kept.add(wanted.diff_id).await?;
+                    }
+                    Ok::<_, Error>(())
+                };
+                brought.await.map_err(|source| {
                     Error::from(ExchangeError::Layer {
                         number: wanted.step,
                         count,

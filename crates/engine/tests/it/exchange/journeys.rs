@@ -1,5 +1,7 @@
 //! There and back again.
 
+use std::sync::{Arc, Mutex};
+
 use oci::{Digest, Index, Manifest, media_type};
 use testkit::registry::{Act, FaultyRegistry, Memory, Reply, faulty_registry};
 
@@ -362,4 +364,44 @@ fn a_registry_is_looked_at_and_changed_without_the_store() {
         1,
         "the config, and no layer"
     );
+}
+
+#[test]
+fn a_pull_that_broke_off_goes_on_with_the_layers_it_had() {
+    let broken = Arc::new(Mutex::new(None::<String>));
+    let now = broken.clone();
+    let registry = faulty_registry(move |ask, _| match now.lock().unwrap().as_ref() {
+        Some(path) if ask.is("GET", path) => Act::CutAnswer(0),
+        _ => Act::Serve,
+    });
+    let name = format!("{}/a/b:1", registry.host());
+    built(&name).push(&name).unwrap();
+    let (_, manifest) = registry.with(|memory| manifest_of(memory, "a/b", "1"));
+    let path = |layer: &oci::Descriptor| format!("/blobs/{}", layer.digest);
+    let (big, last) = (path(&manifest.layers[1]), path(&manifest.layers[2]));
+    let place = Place::new();
+    *broken.lock().unwrap() = Some(last.clone());
+    // The layers come side by side, so the big one may be on its way when the last one is given up.
+    let mut attempts = 0;
+    while place.store.records().unwrap().is_empty() {
+        attempts += 1;
+        assert!(attempts < 200, "the big layer never came");
+        place.pull(&name).unwrap_err();
+    }
+    assert!(place.store.images().unwrap().is_empty());
+    let fetched = registry.count("GET", &big);
+    *broken.lock().unwrap() = None;
+    place.pull(&name).unwrap();
+    assert_eq!(
+        registry.count("GET", &big),
+        fetched,
+        "it is not fetched again"
+    );
+    assert!(
+        place.store.records().unwrap().is_empty(),
+        "the image keeps its layers itself"
+    );
+    // Removed with the image, not kept by anything.
+    place.store.remove_image(&name, false).unwrap();
+    assert!(place.store.layers().unwrap().is_empty());
 }

@@ -7,6 +7,7 @@ mod peers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::Engine;
 use engine::exchange::{
@@ -32,6 +33,7 @@ impl Place {
         let mut settings = NetworkSettings {
             home: Some(store.beside().join("home")),
             system: store.beside().join("etc"),
+            backoff: Duration::from_millis(1),
             ..NetworkSettings::default()
         };
         change(&mut settings);
@@ -44,6 +46,7 @@ impl Place {
         Engine::over(self.store.reopen()).with_network(NetworkSettings {
             home: Some(self.store.beside().join("home")),
             system: self.store.beside().join("etc"),
+            backoff: Duration::from_millis(1),
             ..NetworkSettings::default()
         })
     }
