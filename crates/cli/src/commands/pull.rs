@@ -62,6 +62,13 @@ pub(crate) fn run(args: Pull, context: &Context) -> Outcome {
     for image in pulled {
         if args.quiet {
             render::data(&format!("{}\n", image.reference))?;
+        } else if progress == Progress::Json {
+            render::json_line(&serde_json::json!({
+                "reference": image.reference,
+                "digest": image.digest,
+                "id": image.id,
+                "newer": image.newer,
+            }))?;
         } else {
             render::data(&lines(&image))?;
         }

@@ -47,6 +47,14 @@ pub(crate) fn run(args: Push, context: &Context) -> Outcome {
         engine.push(&request, events)
     })?;
     for image in pushed {
+        if progress == Progress::Json {
+            render::json_line(&serde_json::json!({
+                "reference": image.reference,
+                "digest": image.digest,
+                "size": image.size,
+            }))?;
+            continue;
+        }
         let tag = image.reference.tag();
         let tag = tag.map_or_else(|| image.digest.to_string(), ToString::to_string);
         render::data(&if args.quiet {

@@ -46,6 +46,12 @@ fn push_and_pull_say_what_dockers_do() {
             .contains(&format!("Status: Image is up to date for {name}"))
     );
     assert_eq!(there.barque(&["pull", "-q", &name]).ok(), name);
+    let json = there.barque(&["--progress", "json", "pull", &name]);
+    let json: serde_json::Value = serde_json::from_str(json.ok()).unwrap();
+    assert_eq!(
+        (json["digest"].as_str(), json["newer"].as_bool()),
+        (Some(digest), Some(false))
+    );
     assert_eq!(
         there.barque(&["cat", &format!("{name}:/file")]).ok(),
         "hello"

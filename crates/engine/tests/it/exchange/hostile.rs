@@ -225,6 +225,27 @@ fn sha512_is_as_good_as_sha256() {
 }
 
 #[test]
+fn layers_that_nobody_may_pass_on_are_not_passed_on() {
+    let forged = Forged {
+        media_type: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        ..Forged::good()
+    };
+    let (from, to) = (
+        faulty_registry(|_, _| Act::Serve),
+        faulty_registry(|_, _| Act::Serve),
+    );
+    let name = forged.put(&from);
+    let place = Place::new();
+    let pulled = place.pull(&name).unwrap();
+    let other = format!("{}/c:1", to.host());
+    place.engine.tag(&name, &other).unwrap();
+    assert_eq!(place.push(&other).unwrap().digest, pulled.digest);
+    let layer = Digest::sha256_of(&forged.layer);
+    let has = to.with(|memory| memory.blobs.keys().any(|(_, digest)| *digest == layer));
+    assert!(!has);
+}
+
+#[test]
 fn a_plain_layer_is_known_by_its_digest_alone() {
     // `tar+gzip` is only a name; bytes whose digest is the DiffID are the layer.
     let plain = Forged {
