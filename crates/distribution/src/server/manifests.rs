@@ -4,6 +4,7 @@ use hyper::{Method, StatusCode, header};
 use oci::{Digest, Hasher, Repository, Tag};
 
 use super::document;
+use super::hooks;
 use super::refusal::Refusal;
 use super::registry::{Visit, empty};
 use super::reply::{Draft, Reply, ReplyBody};
@@ -63,6 +64,13 @@ impl Visit<'_> {
         };
         if known {
             return Ok(draft(StatusCode::NOT_MODIFIED).done());
+        }
+        if !self.is_head() {
+            let tags = match target {
+                Target::Tag(tag) => std::slice::from_ref(tag),
+                Target::Digest(_) => &[],
+            };
+            self.tell(hooks::Action::Pull, repository, Some(&digest), tags);
         }
         let size = manifest.bytes.len() as u64;
         let body = ReplyBody::bytes(manifest.bytes);
@@ -134,6 +142,7 @@ impl Visit<'_> {
                 }
                 error => error.into(),
             })?;
+        self.tell(hooks::Action::Push, repository, Some(&digest), &tags);
         let mut draft = Draft::new(StatusCode::CREATED)
             .header(
                 header::LOCATION,
@@ -182,8 +191,15 @@ impl Visit<'_> {
         self.require_deletes()?;
         self.require_mutable(repository, target).await?;
         match target {
-            Target::Tag(tag) => self.storage().remove_tag(repository, tag, None).await?,
-            Target::Digest(digest) => self.storage().remove_manifest(repository, digest).await?,
+            Target::Tag(tag) => {
+                self.storage().remove_tag(repository, tag, None).await?;
+                let tags = std::slice::from_ref(tag);
+                self.tell(hooks::Action::Delete, repository, None, tags);
+            }
+            Target::Digest(digest) => {
+                self.storage().remove_manifest(repository, digest).await?;
+                self.tell(hooks::Action::Delete, repository, Some(digest), &[]);
+            }
         }
         Ok(empty(StatusCode::ACCEPTED))
     }

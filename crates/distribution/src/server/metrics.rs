@@ -49,8 +49,8 @@ impl Metrics {
         self.answers[row][column].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of it.
-    pub(crate) fn text(&self) -> String {
+    /// All of it; `lost` are events that no webhook could be told.
+    pub(crate) fn text(&self, lost: u64) -> String {
         let mut text = String::from("# TYPE barque_registry_requests_total counter\n");
         for (method, row) in METHODS.iter().zip(&self.answers) {
             for (class, counter) in row.iter().enumerate() {
@@ -72,6 +72,8 @@ impl Metrics {
             let number = gauge.load(Ordering::Relaxed);
             writeln!(text, "# TYPE {name} gauge\n{name} {number}").ok();
         }
+        let name = "barque_registry_events_lost_total";
+        writeln!(text, "# TYPE {name} counter\n{name} {lost}").ok();
         text
     }
 }

@@ -16,6 +16,7 @@
 pub mod access;
 mod blobs;
 mod document;
+mod hooks;
 mod listings;
 mod manifests;
 mod metrics;
@@ -37,6 +38,7 @@ mod token;
 mod uploads;
 mod upstream;
 
+pub use hooks::{Action, Event, Hook};
 pub use pattern::Pattern;
 pub use registry::{AccessRecord, Config, Limits, Observer, Quota, Registry};
 pub use reply::ReplyBody;

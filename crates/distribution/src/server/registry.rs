@@ -1,6 +1,7 @@
 //! Requests in, answers out.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
-use oci::Repository;
+use oci::{Digest, Repository, Tag};
 use serde::Serialize;
 
 use super::access::{Access, Caller};
+use super::hooks::{self, Event, Hook, Hooks};
 use super::metrics::Metrics;
 use super::pattern::Pattern;
 use super::rates::Rates;
@@ -120,6 +122,7 @@ pub struct Registry {
     pub(crate) metrics: Metrics,
     pub(crate) rates: Option<Rates>,
     upstreams: Upstreams,
+    hooks: Hooks,
     observer: Option<Observer>,
 }
 
@@ -178,6 +181,7 @@ impl Registry {
             metrics: Metrics::default(),
             rates: config.limits.requests_per_second.map(Rates::new),
             upstreams: Upstreams::new(Vec::new()),
+            hooks: Hooks::default(),
             observer: None,
             config,
         }
@@ -188,6 +192,16 @@ impl Registry {
     pub fn with_upstreams(mut self, upstreams: Vec<Upstream>) -> Self {
         self.upstreams = Upstreams::new(upstreams);
         self
+    }
+
+    /// Tells others of pushes, pulls and deletions. Within a runtime, on which that goes on.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be set up.
+    pub fn with_hooks(mut self, hooks: Vec<Hook>) -> Result<Self, crate::client::Error> {
+        self.hooks = Hooks::start(hooks)?;
+        Ok(self)
     }
 
     /// Tells of each request.
@@ -380,7 +394,8 @@ impl Visit<'_> {
                 self.reading(|| empty(StatusCode::OK))
             }
             Route::Metrics => self.reading(|| {
-                let text = self.registry.metrics.text();
+                let lost = self.registry.hooks.lost.load(Ordering::Relaxed);
+                let text = self.registry.metrics.text(lost);
                 let size = text.len() as u64;
                 let body = ReplyBody::bytes(text);
                 Draft::new(StatusCode::OK).body(
@@ -429,6 +444,21 @@ impl Visit<'_> {
     /// The other registry's repository that this one is, if it is one.
     pub(crate) fn remote(&self, repository: &Repository) -> Option<Remote<'_>> {
         self.registry.upstreams.find(repository)
+    }
+
+    /// Tells others what happened, if anybody wants to know.
+    pub(crate) fn tell(
+        &self,
+        action: hooks::Action,
+        repository: &Repository,
+        digest: Option<&Digest>,
+        tags: &[Tag],
+    ) {
+        let hooks = &self.registry.hooks;
+        if !hooks.is_empty() {
+            let event = Event::new(self.now(), action, repository, self.caller.name());
+            hooks.tell(&event.of(digest, tags));
+        }
     }
 
     /// Refuses to write to what is another registry's.

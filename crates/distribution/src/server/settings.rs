@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use super::access::{Rule, Rules};
+use super::hooks::Action;
 use super::pattern::Pattern;
 use super::registry::{Config, Limits, Quota};
 use super::retention::{Policy, Retention, Tags};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub quota: Vec<QuotaSettings>,
     /// Other registries whose repositories are here as well.
     pub upstream: Vec<UpstreamSettings>,
+    /// Who is told of what happens.
+    pub webhook: Vec<WebhookSettings>,
     /// What is collected and when.
     pub collection: CollectionSettings,
     /// What is kept.
@@ -171,6 +174,26 @@ pub struct UpstreamSettings {
     pub password_file: Option<PathBuf>,
 }
 
+/// Somebody who wants to be told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WebhookSettings {
+    /// Where events are sent.
+    pub url: String,
+    /// Which actions; all without any.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    /// Of which repositories.
+    #[serde(default = "everything")]
+    pub repositories: Vec<Pattern>,
+    /// A file with what bodies are signed with.
+    pub secret_file: Option<PathBuf>,
+}
+
+fn everything() -> Vec<Pattern> {
+    vec![Pattern::new("**")]
+}
+
 /// What is collected and when.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -284,6 +307,11 @@ impl Settings {
             }
             if upstream.user.is_some() != upstream.password_file.is_some() {
                 return wrong("an upstream's `user` and `password-file` go together");
+            }
+        }
+        for webhook in &settings.webhook {
+            if webhook.url.parse::<crate::client::Url>().is_err() {
+                return wrong("the `url` of a webhook is `https://HOST[:PORT]/PATH` or `http://…`");
             }
         }
         Ok(settings)
@@ -404,6 +432,10 @@ mod tests {
             prefix = "hub"
             registry = "docker.io"
             fresh-for = "1h"
+
+            [[webhook]]
+            url = "https://chat.example/hook"
+            actions = ["push", "delete"]
 
             [collection]
             every = "10m"

@@ -6,7 +6,9 @@ use std::time::Duration;
 use distribution::client::{Client, Credential, Credentials, Endpoint, Options, Secret};
 use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, VerifyingKeys};
 use distribution::server::storage::{Collected, StorageError};
-use distribution::server::{AccessRecord, Observer, Registry, Retired, Server, Tls, Upstream};
+use distribution::server::{
+    AccessRecord, Hook, Observer, Registry, Retired, Server, Tls, Upstream,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Place, RegistryError, read_file, read_text, runtime};
@@ -52,8 +54,10 @@ pub fn serve(
         let mut terminate = listening(SignalKind::terminate())?;
         let mut hangup = listening(SignalKind::hangup())?;
         let settings = &place.settings;
-        let mut registry =
-            Registry::new(place.open()?, settings.config()).with_upstreams(upstreams(place)?);
+        let mut registry = Registry::new(place.open()?, settings.config())
+            .with_upstreams(upstreams(place)?)
+            .with_hooks(hooks(place)?)
+            .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;
         if settings.access_log {
             let tell = tell.clone();
             let observer = move |record: &AccessRecord| tell(Served::Answered(record.clone()));
@@ -109,6 +113,30 @@ async fn collect<T>(place: &Place, registry: &Registry, tell: &impl Fn(Served)) 
             Err(error) => tell(Served::CollectionFailed(error)),
         }
     }
+}
+
+/// The wait before an event is sent a second time.
+const BACKOFF: Duration = Duration::from_secs(1);
+
+fn hooks(place: &Place) -> Result<Vec<Hook>, RegistryError> {
+    let mut all = Vec::new();
+    for settings in &place.settings.webhook {
+        let Ok(url) = settings.url.parse() else {
+            continue;
+        };
+        let secret = match &settings.secret_file {
+            Some(file) => Some(Secret::new(read_text(&place.path(file))?.trim_end())),
+            None => None,
+        };
+        all.push(Hook {
+            url,
+            actions: settings.actions.clone(),
+            repositories: settings.repositories.clone(),
+            secret,
+            backoff: BACKOFF,
+        });
+    }
+    Ok(all)
 }
 
 /// How long what a tag of another registry names is taken to be still right.

@@ -6,6 +6,7 @@ mod connections;
 mod content;
 mod deletes;
 mod desk;
+mod hooks;
 mod hostile;
 mod lists;
 mod manifests;

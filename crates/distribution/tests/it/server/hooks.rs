@@ -1,0 +1,70 @@
+//! Others are told.
+
+use std::time::Duration;
+
+use distribution::client::Secret;
+use distribution::server::{Action, Config, Hook, Pattern, Registry};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::desk::{Desk, digest};
+
+/// Takes one request and answers it with `status`; what came.
+async fn take(listener: &TcpListener, status: &str) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    // The body is one line of JSON, which the last brace ends.
+    while !request.ends_with(b"}]}") {
+        request.push(stream.read_u8().await.unwrap());
+    }
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    String::from_utf8(request).unwrap()
+}
+
+fn event(request: &str) -> serde_json::Value {
+    let body = request.split_once("\r\n\r\n").unwrap().1;
+    serde_json::from_str::<serde_json::Value>(body).unwrap()["events"][0].clone()
+}
+
+#[tokio::test]
+async fn pushes_and_deletions_are_told_in_their_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hook = Hook {
+        url: format!("http://{}/hook?x=y", listener.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        actions: vec![Action::Push, Action::Delete],
+        repositories: vec![Pattern::new("team/**")],
+        secret: Some(Secret::new("key")),
+        backoff: Duration::from_millis(1),
+    };
+    let mut desk = Desk::local();
+    desk.registry = Registry::new(desk.registry.storage().clone(), Config::default())
+        .with_hooks(vec![hook])
+        .unwrap();
+    desk.push_image("other/app", "v1", "1").await;
+    let manifest = desk.push_image("team/app", "v1", "1").await;
+    desk.get("/v2/team/app/manifests/v1").await.is(200);
+    desk.delete("/v2/team/app/manifests/v1").await.is(202);
+    // Nobody waits for whoever is told; an event that was not taken comes again, before the next.
+    for status in ["503 busy", "200 fine"] {
+        let request = take(&listener, status).await;
+        assert!(
+            request.starts_with("POST /hook?x=y HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let signature = request
+            .lines()
+            .find_map(|line| line.strip_prefix("x-barque-signature: sha256="));
+        assert_eq!(signature.map(str::len), Some(64));
+        let event = event(&request);
+        assert_eq!(event["action"], "push");
+        assert_eq!(event["repository"], "team/app");
+        assert_eq!(event["tags"], serde_json::json!(["v1"]));
+        assert_eq!(event["digest"], digest(&manifest).to_string());
+    }
+    let event = event(&take(&listener, "200 fine").await);
+    assert_eq!(event["action"], "delete");
+    assert_eq!(event["tags"], serde_json::json!(["v1"]));
+}
