@@ -19,11 +19,11 @@ impl Server {
 
     fn start_with(environment: &Environment, arguments: &[&str]) -> Self {
         let all = [&["registry", "serve", "--listen", "127.0.0.1:0"], arguments].concat();
-        let mut child = environment
-            .command(&all)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_as(environment.command(&all))
+    }
+
+    fn start_as(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap())
             .read_line(&mut line)
@@ -270,5 +270,59 @@ fn the_image_store_is_served_without_a_push() {
         .0,
         "405"
     );
+    server.stop();
+}
+
+/// A file system that takes no more, in small: no file may grow beyond 16 KiB.
+#[test]
+fn a_disk_that_takes_no_more_does_no_damage() {
+    let environment = Environment::new();
+    let plain = environment.command(&["registry", "serve", "--listen", "127.0.0.1:0"]);
+    let mut limited = Command::new("sh");
+    // Ignored, the signal becomes an error of the write.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""]);
+    limited.arg(plain.get_program()).args(plain.get_args());
+    limited.env_clear().stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        limited.env(name, value.unwrap_or_default());
+    }
+    if let Some(folder) = plain.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    let server = Server::start_as(limited);
+    let large = vec![7; 100_000];
+    let upload = format!(
+        "/v2/large/blobs/uploads/?digest={}",
+        oci::Digest::sha256_of(&large)
+    );
+    let (status, _) = send(&server.address, "POST", &upload, "", &large).unwrap();
+    assert!(status.starts_with('5'), "{status}");
+    // The journal grows until it may not any more.
+    let mut stored = Vec::new();
+    let refused = (0..1000).find(|number| {
+        let layer = format!("layer {number}").into_bytes();
+        let digest = oci::Digest::sha256_of(&layer);
+        let path = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+        let (status, _) = send(&server.address, "POST", &path, "", &layer).unwrap();
+        if status == "201" {
+            stored.push(layer);
+        }
+        status != "201"
+    });
+    assert!(refused.is_some(), "it was taken for ever");
+    let whole = |server: &Server| {
+        for layer in &stored {
+            let path = format!("/v2/team/app/blobs/{}", oci::Digest::sha256_of(layer));
+            let (status, body) = send(&server.address, "GET", &path, "", b"").unwrap();
+            assert_eq!((status.as_str(), &body), ("200", layer));
+        }
+    };
+    whole(&server);
+    server.stop();
+    let server = Server::start(&environment);
+    whole(&server);
+    let (status, _) = send(&server.address, "POST", &upload, "", &large).unwrap();
+    assert_eq!(status, "201");
+    assert_eq!(push(&server.address, 7).unwrap(), "201");
     server.stop();
 }
