@@ -89,7 +89,11 @@ pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
         GlobalScope::new(&file, &settings).map_err(|error| Error::Dockerfile(vec![error]))?;
     let needed = match request.target.as_deref() {
         None | Some("") => (0..file.stages.len()).collect(),
-        Some(_) => outline::needed(&file, &globals, plan::target(&file, request)?),
+        Some(_) => outline::needed(
+            &file,
+            &globals,
+            plan::target(&file, request.target.as_deref())?,
+        ),
     };
     let known = Known {
         settings: &settings,

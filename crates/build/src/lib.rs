@@ -56,7 +56,8 @@ pub use outline::{Outline, OutlineArg, OutlineUse, Target, outline, targets};
 pub use pack::{PackError, Packed, Packing, Solved};
 pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
 pub use request::{
-    ContextFiles, Events, Grants, Layout, Limit, NamedContext, Network, Request, SecretSource, Text,
+    ContextFiles, Events, Fresh, Grants, Layout, Limit, NamedContext, Network, Request,
+    SecretSource, Text,
 };
 pub use rootfs::ReadError;
 pub use tell::Teller;
@@ -235,6 +236,19 @@ fn solve_one(
     }
     let made = solve::Solver::new(request, lease, &graph, teller, sources.remote, epoch).solve()?;
     Ok(image::solved(&graph, &made, request, epoch, lease)?)
+}
+
+/// Checks that the Dockerfile has these stages, without building any.
+///
+/// # Errors
+///
+/// [`Error::Dockerfile`] if it cannot be read or has no such stage.
+pub fn check_targets(request: &Request, targets: &[&str]) -> Result<(), Error> {
+    let file = request.parse().file.map_err(Error::Dockerfile)?;
+    for target in targets {
+        plan::target(&file, Some(target))?;
+    }
+    Ok(())
 }
 
 /// The default of the global ARG that fixes all times.

@@ -106,7 +106,7 @@ pub fn outline(request: &Request) -> Result<Outline, Error> {
         caches: BTreeMap::new(),
         scopes: file.stages.iter().map(|_| None).collect(),
     };
-    let target = plan::target(&file, request).map_err(Error::from)?;
+    let target = plan::target(&file, request.target.as_deref()).map_err(Error::from)?;
     for number in needed(&file, &reader.globals, target) {
         reader.stage(number)?;
     }

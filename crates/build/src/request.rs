@@ -1,7 +1,8 @@
 //! What a build is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dockerfile::Parsed;
 use dockerfile::lint::Asked;
@@ -113,6 +114,24 @@ impl std::fmt::Debug for SecretSource {
     }
 }
 
+/// Keys of steps that were done, shared by all clones: several builds that belong together.
+#[derive(Debug, Clone, Default)]
+pub struct Fresh(Arc<Mutex<BTreeSet<String>>>);
+
+impl Fresh {
+    pub(crate) fn add(&self, key: &str) {
+        self.keys().insert(key.to_owned());
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.keys().contains(key)
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One image to be built.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -121,6 +140,8 @@ pub struct Request {
     /// The files that the Dockerfile may include, by their paths in the context: the text of each, or why it cannot be had.
     /// Only a Dockerfile with the extension `include` looks at them.
     pub includes: BTreeMap<String, Result<String, String>>,
+    /// Steps that were done for the same caller just now. What `no_cache` says is not about them.
+    pub fresh: Option<Fresh>,
     /// Checks that were asked for beyond Docker's and those that the Dockerfile asks for.
     pub also_check: Asked,
     /// What COPY takes files from; none if the build has no context.

@@ -186,7 +186,8 @@ impl<'a> Solver<'a> {
 
     /// What an earlier build made under this key.
     pub(crate) fn recall(&mut self, step: &Step, key: &str) -> Result<Option<Outcome>, StepError> {
-        if step.no_cache {
+        let fresh = self.request.fresh.as_ref();
+        if step.no_cache && !fresh.is_some_and(|fresh| fresh.has(key)) {
             return Ok(None);
         }
         let Some(record) = self.lease.find_record(key)? else {
@@ -211,8 +212,12 @@ impl<'a> Solver<'a> {
 
     /// Keeps what a step made.
     pub(crate) fn remember(&self, key: Key, layer: DiffId, created: &str) -> Result<(), StepError> {
+        let name = key.key();
+        if let Some(fresh) = &self.request.fresh {
+            fresh.add(&name);
+        }
         let record = Record {
-            key: key.key(),
+            key: name,
             definition: key.definition(),
             parts: key.into_parts(),
             output: json!({ "layer": layer, "created": created }),

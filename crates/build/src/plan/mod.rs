@@ -131,7 +131,7 @@ pub(crate) fn plan(
     bases: &dyn BaseImages,
     configs: &dyn Configs,
 ) -> Result<Graph> {
-    let target = target(file, request)?;
+    let target = target(file, request.target.as_deref())?;
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
     let settings = settings(file, request);
     let mut planner = Planner {
@@ -185,9 +185,9 @@ fn same_platform(found: &Platform, asked: &Platform) -> bool {
 }
 
 /// The stage to build: by name, whatever its case, or by number.
-pub(crate) fn target(file: &Dockerfile, request: &Request) -> Result<usize> {
+pub(crate) fn target(file: &Dockerfile, name: Option<&str>) -> Result<usize> {
     let last = file.stages.len().saturating_sub(1);
-    let Some(name) = request.target.as_deref().filter(|name| !name.is_empty()) else {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Ok(last);
     };
     if let Some(stage) = file.find_stage(name) {

@@ -261,3 +261,12 @@ fn the_page_about_base_images_of_other_platforms_is_right() {
         assert_eq!(found.count(), expected);
     }
 }
+
+#[test]
+fn f207_a_child_has_no_triggers_but_its_own() {
+    let site = Site::new();
+    let onbuild = |file: &str| site.build(file).config.config.on_build;
+    let base = "FROM scratch AS base\nONBUILD ENV a=b\nFROM base\n";
+    assert!(onbuild(&format!("{base}ENV c=d\n")).is_empty());
+    assert_eq!(onbuild(&format!("{base}ONBUILD ENV c=d\n")), ["ENV c=d"]);
+}

@@ -120,3 +120,73 @@ fn an_unknown_target_is_answered_with_the_stages() {
     assert!(text.contains("hint: stages are test, production"), "{text}");
     assert!(!text.contains(">>>"), "{text}");
 }
+
+#[test]
+fn several_targets_are_built_at_once_and_what_they_share_only_once() {
+    let environment = Environment::new();
+    let file = "FROM scratch AS base\nCOPY f /base\nFROM base AS a\nCOPY f /a\nFROM base AS b\nCOPY f /b\n";
+    environment.write("c/Dockerfile", file);
+    environment.write("c/f", "x");
+    let words = [
+        "build",
+        "--progress",
+        "plain",
+        "--no-cache",
+        "--target",
+        "a=one:1",
+        "--target",
+        "b=two",
+        "--target",
+        "a=one:2",
+        "--metadata-file",
+        "meta",
+        "--iidfile",
+        "ids",
+        "c",
+    ];
+    let answer = environment.barque(&words);
+    answer.ok();
+    let text = &answer.stderr;
+    assert_eq!(text.matches("COPY f /base\n").count(), 2, "{text}");
+    assert_eq!(
+        text.matches(" CACHED\n").count(),
+        1,
+        "the second time it is found: {text}"
+    );
+    let id = |name: &str| {
+        environment
+            .barque(&["images", "-q", "--no-trunc", name])
+            .ok()
+            .to_owned()
+    };
+    assert_eq!(id("one:1"), id("one:2"));
+    assert_eq!(environment.barque(&["ls", "two:/"]).ok().lines().count(), 2);
+    let meta: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(environment.path("meta")).unwrap()).unwrap();
+    assert_eq!(
+        meta["a"]["containerimage.config.digest"],
+        id("one:1").as_str()
+    );
+    assert_eq!(meta["b"]["image.name"], "docker.io/library/two:latest");
+    let ids = std::fs::read_to_string(environment.path("ids")).unwrap();
+    assert_eq!(ids.lines().collect::<Vec<_>>(), [id("one:1"), id("two")]);
+    // A name that is wrong is said before anything is built, and nothing gets a name.
+    let words = [
+        "build",
+        "--progress",
+        "plain",
+        "--no-cache",
+        "--target",
+        "a=three",
+        "--target",
+        "bb=four",
+        "c",
+    ];
+    let answer = environment.barque(&words);
+    let text = answer.fails(1);
+    assert!(
+        text.contains("no stage is called `bb`") && !text.contains("COPY f"),
+        "{text}"
+    );
+    assert_eq!(id("three"), "");
+}

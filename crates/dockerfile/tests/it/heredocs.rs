@@ -227,3 +227,10 @@ fn delimiters_that_are_paths_name_no_files() {
     };
     assert_eq!(name, ".._x");
 }
+
+#[test]
+fn f046_a_body_is_the_argument_of_whatever_the_shell_is() {
+    let run = run("RUN <<EOF\nBEGIN {\n}\nEOF");
+    let argv = dockerfile::history::argv(&run.script(), &["/bin/awk".to_owned()]);
+    assert_eq!(argv, ["/bin/awk", "BEGIN {\n}\n"]);
+}

@@ -215,6 +215,63 @@ proptest! {
     }
 
     #[test]
+    fn files_may_include_each_other_in_any_way(
+        texts in prop::collection::vec(
+            prop::collection::vec(
+                prop_oneof![
+                    "INCLUDE [a-d/.]{1,3}", "FROM x", "RUN [a-z\\\\]{1,4}", "[A-Z]{3,5} .{0,6}", "# barque: [a-z]{1,10}=[a-z,-]{1,9}",
+                ],
+                0..5,
+            ),
+            5,
+        ),
+    ) {
+        let texts: Vec<String> = texts.iter().map(|lines| lines.join("\n")).collect();
+        let main = format!("# barque: extensions=include\nFROM x\n{}", texts[0]);
+        let parsed = dockerfile::parse_including(&main, &mut |path| {
+            let number = "abcd".find(path).filter(|_| path.len() == 1);
+            number.map(|n| texts[n + 1].clone()).ok_or_else(|| "gone".to_owned())
+        });
+        let inside = |span: dockerfile::Span| {
+            let text = match span.file.checked_sub(1) {
+                None => main.as_str(),
+                Some(number) => &*parsed.included[number as usize].text,
+            };
+            text.get(span.range()).is_some()
+        };
+        match &parsed.file {
+            Ok(file) => {
+                for instruction in file.stages.iter().flat_map(|s| &s.instructions) {
+                    prop_assert!(inside(instruction.span), "{:?}", instruction);
+                }
+            }
+            Err(errors) => {
+                for error in errors {
+                    let labels = error.labels.iter().all(|l| inside(l.span));
+                    prop_assert!(labels && inside(error.span), "{:?}", error);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn directives_take_any_text(line in "# ?barque: ?[a-z-]{0,10} ?=.{0,12}", rest in ".{0,12}") {
+        drop(dockerfile::parse(&format!("{line}\nFROM x\n{rest}")));
+        drop(dockerfile::lint::Asked::parse(&rest));
+        drop(dockerfile::extension::Extensions::parse(&rest));
+    }
+
+    #[test]
+    fn checks_take_any_script(script in "[a-z&|;<>$'\"/ =~.\\\\-]{0,60}", mount in "[a-z=,/$]{0,20}") {
+        let source = format!(
+            "# barque: check=all\nFROM x\nRUN --mount=type=secret,id=s --mount=type=cache,target=/c/npm{mount} cat /run/secrets/s {script}\n"
+        );
+        if dockerfile::parse(&source).is_ok() {
+            crate::lint::found_with(&source, None, &|_| true);
+        }
+    }
+
+    #[test]
     fn values_take_any_text(text in any::<String>()) {
         drop(dockerfile::chmod::Chmod::parse(&text).map(|c| c.apply(0o644, false)));
         drop(dockerfile::duration::parse(&text));

@@ -131,7 +131,6 @@ mod tests {
         std::fs::write(folder.path().join("dockerfile"), "FROM scratch").unwrap();
         let read = read_request(&request(folder.path(), Dockerfile::Default)).unwrap();
         assert_eq!(read.dockerfile.text, "FROM scratch");
-        assert_eq!(read.tags.len(), 1, "one image has a name once");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `build`: finds the Dockerfile and what surrounds it, and hands it to the builder.
 
 mod context;
+mod goals;
 mod grants;
 mod include;
 mod named;
@@ -15,6 +16,7 @@ use build::{Limit, Network, Request};
 pub use context::Dockerfile;
 pub use dockerfile::lint::Asked;
 pub use dockerfile::{Diagnostic, InvalidValue, Label, Severity, Span, parse_including};
+pub use goals::Goal;
 pub use grants::{Agent, AgentSource, Here, Secret};
 use oci::{Digest, Platform, Reference};
 pub use output::{Annotation, Form, Output, OutputError, Place, Target, annotations, output};
@@ -112,6 +114,28 @@ impl Engine {
         request: &BuildRequest,
         events: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Built, Error> {
+        let goal = Goal {
+            stage: request.target.clone(),
+            tags: request.tags.clone(),
+        };
+        let mut built = self.build_all(request, &[goal], events)?;
+        Ok(built.remove(0))
+    }
+
+    /// Builds several stages of one Dockerfile; what they have in common is built once, also without the cache.
+    ///
+    /// Target and names of the request are not looked at: each goal has its own. The images get their names when all of them
+    /// are built. Gives as many results as there are goals.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::build`].
+    pub fn build_all(
+        &self,
+        request: &BuildRequest,
+        goals: &[Goal],
+        events: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<Vec<Built>, Error> {
         let began = Instant::now();
         let mut asked = read_request(request)?;
         // They listen until the build is done.
@@ -143,33 +167,33 @@ impl Engine {
             bases: &bases,
             remote: &build::Offline,
         };
-        let solved = build::solve(&asked, &platforms, &sources, &teller);
-        let solved = solved.map_err(|source| Error::Build {
-            sources: asked.sources(),
-            source: Box::new(source),
-        })?;
-        let job = output::Job {
-            solved: &solved,
-            platforms: listed,
-            tags: &asked.tags,
-            annotations: &annotations,
-            lease: &lease,
-            teller: &teller,
-        };
-        let result = job.write(outputs)?;
-        let mut size = 0;
-        for layer in solved.iter().flat_map(build::Solved::layers) {
-            let found = self.store().find_layer(layer)?;
-            size += found.map_or(0, |layer| layer.size());
+        let solved = goals::solve(asked, goals, &platforms, &sources, &teller)?;
+        let mut built = Vec::with_capacity(goals.len());
+        for (tags, solved) in &solved {
+            let job = output::Job {
+                solved,
+                platforms: listed,
+                tags,
+                annotations: &annotations,
+                lease: &lease,
+                teller: &teller,
+            };
+            let result = job.write(outputs)?;
+            let mut size = 0;
+            for layer in solved.iter().flat_map(build::Solved::layers) {
+                let found = self.store().find_layer(layer)?;
+                size += found.map_or(0, |layer| layer.size());
+            }
+            built.push(Built {
+                id: result.id,
+                digest: result.digest,
+                names: result.names.iter().map(Reference::familiar).collect(),
+                size,
+                took: began.elapsed(),
+                metadata: result.metadata,
+            });
         }
-        Ok(Built {
-            id: result.id,
-            digest: result.digest,
-            names: result.names.iter().map(Reference::familiar).collect(),
-            size,
-            took: began.elapsed(),
-            metadata: result.metadata,
-        })
+        Ok(built)
     }
 }
 
@@ -182,16 +206,6 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
     let root = Root::open(&folder)?;
     let (dockerfile, ignore) = context::read_dockerfile(request, &root, &folder)?;
     let includes = include::read(&dockerfile.text, &root);
-    let mut tags = Vec::new();
-    for tag in &request.tags {
-        let reference: Reference = tag.parse()?;
-        if reference.digest().is_some() {
-            return Err(Error::NameWithDigest(tag.clone()));
-        }
-        if !tags.contains(&reference) {
-            tags.push(reference);
-        }
-    }
     let network = match request.network.as_str() {
         "default" | "host" => Network::Host,
         "none" => Network::None,
@@ -204,14 +218,12 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
         context: Some(build::ContextFiles::Directory(folder)),
         ignore,
         contexts: named::contexts(&request.contexts)?,
-        target: request.target.clone(),
         build_args: request
             .build_args
             .iter()
             .cloned()
             .collect::<BTreeMap<_, _>>(),
         labels: request.labels.clone(),
-        tags,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
         secrets: request

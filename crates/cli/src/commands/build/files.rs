@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::building::Built;
 
 use crate::error::Failure;
 
 /// Files that tell about the result.
 #[derive(Debug, Args)]
 pub(super) struct Files {
-    /// Write the image's id to this file; of several platforms, the digest of the index
+    /// Write the image's id to this file; of several platforms, the digest of the index; of several targets, a line each
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
     /// Write what is known of the result to this file, as JSON
@@ -20,13 +19,16 @@ pub(super) struct Files {
 
 impl Files {
     /// Writes those that were asked for.
-    pub(super) fn write(&self, built: &Built) -> Result<(), Failure> {
+    pub(super) fn write(
+        &self,
+        ids: &[String],
+        metadata: &serde_json::Value,
+    ) -> Result<(), Failure> {
         if let Some(file) = &self.iidfile {
-            let id = built.id.map_or_else(String::new, |id| id.to_string());
-            engine::write_text(file, &id)?;
+            engine::write_text(file, &ids.join("\n"))?;
         }
         if let Some(file) = &self.metadata_file {
-            engine::write_text(file, &format!("{:#}\n", built.metadata))?;
+            engine::write_text(file, &format!("{metadata:#}\n"))?;
         }
         Ok(())
     }

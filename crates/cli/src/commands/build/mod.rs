@@ -1,6 +1,7 @@
 //! `barque build`: one file a group of flags.
 
 mod files;
+mod goals;
 mod grants;
 mod language;
 mod output;
@@ -9,7 +10,7 @@ mod sandbox;
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::building::{BuildRequest, Dockerfile};
+use engine::building::{BuildRequest, Dockerfile, Place};
 
 use self::files::Files;
 use self::grants::Grants;
@@ -31,9 +32,11 @@ pub(crate) struct Build {
     /// Name the image: NAME[:TAG]
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     tags: Vec<String>,
-    /// Stop at this stage
-    #[arg(long, value_name = "STAGE")]
-    target: Option<String>,
+    /// Stop at this stage; STAGE=NAME[:TAG] names the image
+    ///
+    /// With names it may be given several times: what the stages have in common is built once.
+    #[arg(long = "target", value_name = "STAGE[=NAME[:TAG]]")]
+    targets: Vec<String>,
     /// Set an ARG: NAME=VALUE, or NAME to take it from here
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
@@ -79,21 +82,41 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
     } else {
         context.progress()
     };
+    let goals = goals::goals(&args.targets, args.tags.clone())?;
     let (request, files) = request(args, context)?;
+    if goals.len() > 1
+        && request
+            .outputs
+            .iter()
+            .any(|output| output.place != Place::Store)
+    {
+        let failure = Failure::new("several targets do not fit into one `--output`");
+        return Err(failure.hint("`barque save` writes images of the store"));
+    }
     let to_stdout = output::to_stdout(&request);
     let engine = context.build_engine()?;
     let display = Display::new(progress, "Building", context.settings.colour);
-    let result = engine.build(&request, &|event| show(&display, &event));
+    let result = engine.build_all(&request, &goals, &|event| show(&display, &event));
     display.end();
     let built = result?;
-    files.write(&built)?;
-    let id = built.id.map_or_else(String::new, |id| format!("{id}\n"));
+    let metadata = goals::metadata(&goals, &built);
+    let ids: Vec<String> = built
+        .iter()
+        .filter_map(|b| Some(b.id?.to_string()))
+        .collect();
+    files.write(&ids, &metadata)?;
     match progress {
         // What goes to stdout is all that goes there.
         Progress::Quiet | Progress::Json if to_stdout => {}
-        Progress::Quiet => render::data(&id)?,
-        Progress::Json => render::json_line(&built.metadata)?,
-        Progress::Auto | Progress::Tty | Progress::Plain => render::talk(&last_line(&built)),
+        Progress::Quiet => {
+            render::data(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?
+        }
+        Progress::Json => render::json_line(&metadata)?,
+        Progress::Auto | Progress::Tty | Progress::Plain => {
+            built
+                .iter()
+                .for_each(|built| render::talk(&last_line(built)));
+        }
     }
     DONE
 }
@@ -111,8 +134,6 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
             Some(file) if file.as_os_str() == "-" => Dockerfile::Stdin,
             Some(file) => Dockerfile::File(file),
         },
-        tags: args.tags,
-        target: args.target,
         build_args,
         labels: engine::containers::labels(&args.labels)?,
         pull: args.pull,
