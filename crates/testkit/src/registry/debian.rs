@@ -67,19 +67,20 @@ fn attempt(extra: &str, tls: Option<&str>) -> Option<DebianRegistry> {
     let mark = folder.path().display().to_string();
     let tls_part = tls.map_or_else(String::new, |tls| format!(", tls: {{{tls}}}"));
     let configuration = format!(
-        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
          storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
          http: {{addr: \"{host}\", headers: {{X-Test: [\"{mark}\"]}}{tls_part}}}\n{extra}\n",
         storage.display()
     );
     let file = folder.path().join("config.yml");
     std::fs::write(&file, configuration).expect("a configuration");
+    let log = folder.path().join("log");
     let process = Command::new("docker-registry")
         .arg("serve")
         .arg(&file)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a log"))
         .spawn()
         .expect("docker-registry starts");
     let mut registry = DebianRegistry {
@@ -92,8 +93,8 @@ fn attempt(extra: &str, tls: Option<&str>) -> Option<DebianRegistry> {
         gone = matches!(registry.process.try_wait(), Ok(Some(_)));
         gone || match tls {
             None => answers(&registry.host, &mark),
-            // What it says is encrypted; that it goes on living after it could listen must be enough.
-            Some(_) => TcpStream::connect(&registry.host).is_ok(),
+            // What it answers is encrypted, but it says when it listens.
+            Some(_) => std::fs::read_to_string(&log).is_ok_and(|log| log.contains("listening on")),
         }
     });
     gone |= matches!(registry.process.try_wait(), Ok(Some(_)));

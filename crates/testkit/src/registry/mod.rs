@@ -135,11 +135,13 @@ fn serve(stream: &TcpStream, shared: &Shared) {
     stream.set_nodelay(true).ok();
     let mut reader = http::Reader::new(stream);
     while let Some(head) = reader.head() {
-        let (number, act) = {
+        let number = {
             let mut asked = locked(&shared.asked);
             asked.push(head.clone());
-            (asked.len() - 1, (shared.decide)(&head, asked.len() - 1))
+            asked.len() - 1
         };
+        // It may wait for something that other requests bring about.
+        let act = (shared.decide)(&head, number);
         if let Act::CutUpload(bytes) = act {
             let part = reader.part_of_body(&head, bytes);
             locked(&shared.memory).keep_part(&head, &part);

@@ -1,8 +1,10 @@
 //! There and back again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use oci::{Digest, Index, Manifest, media_type};
+use testkit::eventually;
 use testkit::registry::{Act, FaultyRegistry, Memory, Reply, faulty_registry};
 
 use super::{Place, cat, pull, silent, write};
@@ -369,10 +371,18 @@ fn a_registry_is_looked_at_and_changed_without_the_store() {
 #[test]
 fn a_pull_that_broke_off_goes_on_with_the_layers_it_had() {
     let broken = Arc::new(Mutex::new(None::<String>));
-    let now = broken.clone();
-    let registry = faulty_registry(move |ask, _| match now.lock().unwrap().as_ref() {
-        Some(path) if ask.is("GET", path) => Act::CutAnswer(0),
-        _ => Act::Serve,
+    let kept = Arc::new(AtomicBool::new(false));
+    let (now, there) = (broken.clone(), kept.clone());
+    let registry = faulty_registry(move |ask, _| {
+        let path = now.lock().unwrap().clone();
+        match path {
+            // Not before the big layer has come, which comes beside it.
+            Some(path) if ask.is("GET", &path) => {
+                let _came = eventually(50, || there.load(Ordering::SeqCst));
+                Act::CutAnswer(0)
+            }
+            _ => Act::Serve,
+        }
     });
     let name = format!("{}/a/b:1", registry.host());
     built(&name).push(&name).unwrap();
@@ -380,23 +390,22 @@ fn a_pull_that_broke_off_goes_on_with_the_layers_it_had() {
     let path = |layer: &oci::Descriptor| format!("/blobs/{}", layer.digest);
     let (big, last) = (path(&manifest.layers[1]), path(&manifest.layers[2]));
     let place = Place::new();
-    *broken.lock().unwrap() = Some(last.clone());
-    // The layers come side by side, so the big one may be on its way when the last one is given up.
-    let mut attempts = 0;
-    while place.store.records().unwrap().is_empty() {
-        attempts += 1;
-        assert!(attempts < 200, "the big layer never came");
-        place.pull(&name).unwrap_err();
-    }
+    *broken.lock().unwrap() = Some(last);
+    std::thread::scope(|scope| {
+        let pulling = scope.spawn(|| place.pull(&name).unwrap_err());
+        assert!(eventually(50, || !place
+            .store
+            .records()
+            .unwrap()
+            .is_empty()));
+        kept.store(true, Ordering::SeqCst);
+        pulling.join().unwrap();
+    });
     assert!(place.store.images().unwrap().is_empty());
-    let fetched = registry.count("GET", &big);
+    assert_eq!(registry.count("GET", &big), 1);
     *broken.lock().unwrap() = None;
     place.pull(&name).unwrap();
-    assert_eq!(
-        registry.count("GET", &big),
-        fetched,
-        "it is not fetched again"
-    );
+    assert_eq!(registry.count("GET", &big), 1, "it is not fetched again");
     assert!(
         place.store.records().unwrap().is_empty(),
         "the image keeps its layers itself"
