@@ -223,6 +223,51 @@ error: unknown key `typ` in `typ=cache` of `--mount`
     }
 
     #[test]
+    fn no_mixture_of_fragments_makes_drawing_panic() {
+        const FRAGMENTS: [&str; 24] = [
+            "FROM a\n",
+            "FRM b\n",
+            "\n",
+            "\r\n",
+            "RUN <<E\n",
+            "E\n",
+            "COPY --frm=x ",
+            "é",
+            "\u{301}",
+            "\t",
+            " ",
+            "\\\n",
+            "\\",
+            "# c\n",
+            "# barque: extensions=include\n",
+            "INCLUDE p\n",
+            "ENV A\n",
+            "HEALTHCHECK X ",
+            "[1]",
+            "\u{1b}",
+            "\u{200f}",
+            "\0",
+            "漢",
+            "ARG =\n",
+        ];
+        let mut state = 1_u64;
+        let mut text = |length: usize| -> String {
+            let fragment = |_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                FRAGMENTS[(state >> 33) as usize % FRAGMENTS.len()]
+            };
+            (0..length).map(fragment).collect()
+        };
+        for length in 0..600 {
+            let (main, part) = (text(length % 12), text(length % 5));
+            shown(&[&format!("# barque: extensions=include\n{main}"), &part]);
+            shown(&[&main, &part]);
+        }
+    }
+
+    #[test]
     fn a_finding_of_a_check_names_its_page() {
         let span = engine::building::Span {
             end: 4,
