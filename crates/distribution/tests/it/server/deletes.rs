@@ -16,7 +16,6 @@ over_each_storage! {
     dry_runs_change_nothing
     content_shared_by_repositories_stays
     a_push_while_collecting
-    what_is_taken_is_whole
 }
 
 const HOUR: u64 = 3600;
@@ -252,6 +251,17 @@ async fn a_push_while_collecting(desk: Desk) {
             desk.get(&path).await.is(200);
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_taken_over_a_folder_is_whole() {
+    what_is_taken_is_whole(Desk::local()).await;
+}
+
+#[tokio::test]
+#[ignore = "a stress of the light S3 server as much as of ours: run it by hand, several at once"]
+async fn what_is_taken_over_a_bucket_is_whole() {
+    what_is_taken_is_whole(Desk::object().await).await;
 }
 
 /// The clock leaps while images are pushed, so that a collection may take away what a push has just sent. A push may fail

@@ -265,6 +265,25 @@ impl Inner {
             .find_map(Link::read))
     }
 
+    /// A link that may be counted on. If all that there are have been condemned, a new one is made: the collection that
+    /// condemned them may find that they are needed after all, and until then nothing is missing.
+    async fn count_on(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<(Link, u64)>> {
+        let place = self.keys.held(repository, digest);
+        if let Some(live) = self.live(&place).await? {
+            return Ok(Some(live));
+        }
+        match self.any_link(&place).await? {
+            Some(link) if self.link(repository, digest, &link).await? => {
+                Ok(Some((link, self.clock.now())))
+            }
+            _ => Ok(None),
+        }
+    }
+
     async fn exists(&self, repository: &Repository) -> Result<bool> {
         let path = self.keys.repository(repository);
         Ok(found(self.store.head(&path).await, "look at", &path)?.is_some())
@@ -319,7 +338,7 @@ impl Inner {
     }
 
     async fn check_blob(&self, repository: &Repository, digest: Digest, stated: u64) -> Result<()> {
-        match self.live(&self.keys.held(repository, &digest)).await? {
+        match self.count_on(repository, &digest).await? {
             None => Err(StorageError::BlobUnknown(digest)),
             Some((link, _)) if link.size != stated => Err(StorageError::Size {
                 digest,
@@ -465,14 +484,12 @@ impl Storage for Object {
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
-        let place = self.0.keys.held(repository, digest);
-        let Some((link, touched)) = self.0.live(&place).await? else {
+        let Some((link, touched)) = self.0.count_on(repository, digest).await? else {
             return Ok(None);
         };
-        if self.0.clock.now() > touched.saturating_add(TOUCH_STEP)
-            && !self.0.link(repository, digest, &link).await?
-        {
-            return Ok(None);
+        if self.0.clock.now() > touched.saturating_add(TOUCH_STEP) {
+            // If its content is condemned at this moment, the link that is there saves it all the same.
+            self.0.link(repository, digest, &link).await?;
         }
         Ok(Some(link.size))
     }
