@@ -294,23 +294,20 @@ impl Solver<'_> {
     }
 
     /// What of a directory the steps name; `None` for all of it.
-    fn wanted(&self, origin: &Origin) -> Option<Vec<Vec<Vec<u8>>>> {
+    fn wanted(&self, origin: &Origin) -> Option<Vec<Vec<copy::Want>>> {
         let mut wanted = Vec::new();
         for step in &self.graph.steps {
             match &step.work {
                 Work::Copy(copy) if copy.origin == *origin => {
-                    wanted.extend(
-                        copy.sources
-                            .iter()
-                            .map(|source| copy::literal_prefix(source)),
-                    );
+                    let sources = copy.sources.iter();
+                    wanted.extend(sources.map(|source| copy::wanted(source, copy.parents)));
                 }
                 Work::Run(run) => {
                     let mounts = run
                         .mounts
                         .iter()
                         .filter(|mount| mount.origin.as_ref() == Some(origin));
-                    wanted.extend(mounts.map(|mount| copy::literal_prefix(&mount.mount.source)));
+                    wanted.extend(mounts.map(|mount| copy::wanted(&mount.mount.source, false)));
                 }
                 Work::Copy(_)
                 | Work::Image(_)

@@ -5,6 +5,7 @@ use dockerfile::ignore::Level;
 pub(crate) use dockerfile::ignore::Patterns;
 
 use crate::context::walk::{Filter, Verdict};
+use crate::copy::Want;
 use crate::request::Text;
 
 /// The filter of a context's walk.
@@ -14,14 +15,14 @@ pub(crate) struct ContextFilter {
     /// Identifies the patterns.
     hash: Option<blake3::Hash>,
     /// Paths, component by component; `None` wants everything.
-    wanted: Option<Vec<Vec<Vec<u8>>>>,
+    wanted: Option<Vec<Vec<Want>>>,
 }
 
 impl ContextFilter {
     /// Reads the ignore file's patterns.
     pub(crate) fn new(
         ignore: Option<&Text>,
-        wanted: Option<Vec<Vec<Vec<u8>>>>,
+        wanted: Option<Vec<Vec<Want>>>,
     ) -> Result<Self, Vec<Diagnostic>> {
         let text = ignore.map_or("", |ignore| &ignore.text);
         let patterns = Patterns::parse(text)?;
@@ -50,7 +51,7 @@ pub(crate) struct Dir<'a> {
     /// None if there are no patterns.
     level: Option<Level<'a>>,
     /// What is wanted in it, components from here on; `None` wants everything.
-    wanted: Option<Vec<&'a [Vec<u8>]>>,
+    wanted: Option<Vec<&'a [Want]>>,
 }
 
 impl<'f> Filter for &'f ContextFilter {
@@ -87,7 +88,7 @@ impl<'f> Filter for &'f ContextFilter {
                 match path.split_first() {
                     // The directory, or one above, is wanted whole.
                     None => return None,
-                    Some((first, rest)) if first == name => below.push(rest),
+                    Some((first, rest)) if first.matches(name) => below.push(rest),
                     Some(_) => {}
                 }
             }
@@ -103,5 +104,47 @@ impl<'f> Filter for &'f ContextFilter {
         }
         let wanted = wanted.filter(|wanted| !wanted.iter().any(|path| path.is_empty()));
         (verdict, Some(Dir { level, wanted }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::wanted;
+
+    /// The directories of a list that a walk for `source` would enter.
+    fn entered<'a>(source: &str, parents: bool, paths: &[&'a str]) -> Vec<&'a str> {
+        let filter = &ContextFilter::new(None, Some(vec![wanted(source, parents)])).unwrap();
+        let enters = |path: &&&str| {
+            let mut dir = filter.root();
+            path.split('/')
+                .all(|name| match filter.dir(&dir, name.as_bytes()) {
+                    (Verdict::Take, Some(below)) => {
+                        dir = below;
+                        true
+                    }
+                    _ => false,
+                })
+        };
+        paths.iter().filter(enters).copied().collect()
+    }
+
+    #[test]
+    fn only_directories_that_a_source_can_lead_into_are_entered() {
+        let all = ["a", "a/b", "a/b/c", "a/x", "a1", "a1/b", "b", "b/c", "*"];
+        for (source, parents, expected) in [
+            ("*.txt", false, &[][..]),
+            ("a*", false, &["a", "a/b", "a/b/c", "a/x", "a1", "a1/b"]),
+            ("a*/b", false, &["a", "a/b", "a/b/c", "a1", "a1/b"]),
+            ("/a/*.txt", false, &["a"]),
+            ("./x/../a/b", false, &["a", "a/b", "a/b/c"]),
+            ("*/c", false, &["a", "a1", "b", "b/c", "*"]),
+            (r"\*", false, &[]),
+            ("a/./*/c", true, &["a", "a/b", "a/b/c", "a/x"]),
+            ("a/**/c", true, &["a", "a/b", "a/b/c", "a/x"]),
+            ("b/./**", true, &["b", "b/c"]),
+        ] {
+            assert_eq!(entered(source, parents, &all), expected, "{source}");
+        }
     }
 }

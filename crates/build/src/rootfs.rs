@@ -5,9 +5,6 @@ use layer::{FileType, IndexError, Stat, View, ViewNode};
 /// As many links as the kernel follows before it says that there are too many.
 const MAX_LINKS: u32 = 40;
 
-/// Largest `/etc/passwd` and `/etc/group` that are read: an image cannot make a build read without end.
-const MAX_DATABASE: u64 = 4 << 20;
-
 /// One component of a resolved path.
 #[derive(Debug, Clone)]
 pub(crate) struct Component {
@@ -108,8 +105,8 @@ impl Rootfs {
         self.view.stat(node)
     }
 
-    /// The content of a small file, links followed; `None` if there is no such regular file.
-    pub(crate) fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+    /// `/etc/passwd` or `/etc/group`, links followed; `None` if there is no such regular file.
+    pub(crate) fn accounts(&self, path: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let way = self.way(path)?;
         let Some(node) = way.components.last().and_then(|last| last.node.as_ref()) else {
             return Ok(None);
@@ -117,10 +114,12 @@ impl Rootfs {
         if node.kind() != FileType::File {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
         let file = self.view.open(node)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_DATABASE), &mut bytes)?;
-        Ok(Some(bytes))
+        let read = runtime::user::accounts(file).map_err(|source| ReadError::Io {
+            path: String::from_utf8_lossy(path).into_owned(),
+            source,
+        })?;
+        Ok(Some(read))
     }
 }
 
@@ -131,6 +130,11 @@ pub enum ReadError {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// Its data.
-    #[error("cannot read a file of the image: {0}")]
-    Io(#[from] std::io::Error),
+    #[error("cannot read `/{path}` of the image: {source}")]
+    Io {
+        /// The path in the image.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
 }

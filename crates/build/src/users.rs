@@ -29,8 +29,8 @@ impl Owner {
 
 /// Who `user[:group]` is as a process.
 pub(crate) fn account(root: &Rootfs, spec: &str) -> Result<Resolved, UserError> {
-    let passwd = root.read(b"etc/passwd")?;
-    let group = root.read(b"etc/group")?;
+    let passwd = root.accounts(b"etc/passwd")?;
+    let group = root.accounts(b"etc/group")?;
     // An image without these files still has a root.
     let numbers = match spec {
         "root" if passwd.is_none() => "0",

@@ -10,6 +10,8 @@ use sys::root::{Kind as Sort, Links, Root, Stat};
 use crate::ingest::{Ingest, IngestError};
 use crate::meta::{Kind, Meta, Time, is_overlay_xattr};
 use crate::path;
+use crate::view::{Follow, View};
+use crate::{FileType, IndexError};
 
 /// Why an upper directory could not become a layer.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum CaptureError {
     /// The layer could not be made.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// A layer below could not be read.
+    #[error(transparent)]
+    Below(#[from] IndexError),
     /// The overlay was mounted with an option under which its upper directory does not say all.
     #[error("`{}` has the attribute `{attribute}`, whose meaning is in the lower layers", path::shown(.path))]
     Incomplete {
@@ -45,6 +50,9 @@ pub struct CaptureOptions<'a> {
     pub root: bool,
     /// Paths to leave out, and all below them: what was mounted over, or put there for the container only.
     pub skip: Option<Skip<'a>>,
+    /// What lies below. The kernel marks every new directory as one that hides all below it; only where there is a directory
+    /// below does that say anything, and only there is it kept. Without it, it is kept everywhere.
+    pub below: Option<&'a View>,
 }
 
 impl std::fmt::Debug for CaptureOptions<'_> {
@@ -190,12 +198,21 @@ impl Capture<'_, '_> {
         let meta = self.meta(kind, &stat, marks.xattrs);
         self.ingest.append_bytes(path, &meta, b"")?;
         if is_dir {
-            if marks.opaque {
+            if marks.opaque && self.hides(path)? {
                 self.ingest.opaque(path)?;
             }
             pending.push(Pending::Directory(path.to_vec()));
         }
         Ok(())
+    }
+
+    /// Whether there is a directory below that an opaque one at `path` hides.
+    fn hides(&self, path: &[u8]) -> Result<bool, CaptureError> {
+        let Some(below) = self.options.below else {
+            return Ok(true);
+        };
+        let found = below.lookup(path, Follow::No)?;
+        Ok(found.is_some_and(|found| found.kind() == FileType::Dir))
     }
 
     fn meta(&self, kind: Kind, stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Meta {

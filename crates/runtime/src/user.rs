@@ -1,18 +1,20 @@
 //! From `USER` as an image or a person writes it to numbers, with the image's own `/etc/passwd` and `/etc/group`.
 //!
-//! Pure: the files come as bytes. Whoever reads them takes at most [`MAX_FILE`] bytes of a *regular* file inside the image, for
+//! Pure: the files come as bytes. Whoever reads them opens a *regular* file inside the image and hands it to [`accounts`], for
 //! they are the image's and may be anything.
 //!
 //! The rules are Docker's: `user[:group]`, names or numbers; a number is never looked up as a name; a number that the
 //! files do not know is fine, a name that they do not know is an error; with a group given no other groups come from the file.
 //! Unlike there, a number that does not fit is never cut down or read as 0, neither here nor in the files.
 
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::spec::User;
 
-/// Most that is read of `/etc/passwd` or `/etc/group`: 16 MiB, far more than any real one.
-pub const MAX_FILE: u64 = 16 << 20;
+/// Largest `/etc/passwd` or `/etc/group`, 4 MiB: some fifty thousand accounts, and an endless one must not fill the memory
+/// (CVE-2026-47262).
+const MAX_FILE: u64 = 4 << 20;
 
 /// Largest id: what a signed 32-bit number holds, since the kernel and libc use the rest for "no id".
 const MAX_ID: u32 = i32::MAX.cast_unsigned();
@@ -38,6 +40,21 @@ pub enum UserError {
     /// A number that is no id.
     #[error("`{0}` is no user or group id: the largest is {MAX_ID}")]
     Range(String),
+}
+
+/// Reads `/etc/passwd` or `/etc/group`, whole or not at all: who is in the part that is missing would be nobody, or somebody else.
+///
+/// # Errors
+///
+/// Reading fails, or there is more than 4 MiB.
+pub fn accounts(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let message = "it is larger than 4 MiB, and no list of accounts";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 /// Resolves `user[:group]`; an empty user is root.
@@ -235,6 +252,17 @@ mod tests {
         ] {
             assert!(numbers(spec).is_err(), "{spec}: {:?}", numbers(spec));
         }
+    }
+
+    #[test]
+    fn a_file_without_end_is_an_error_and_never_cut() {
+        let limit = usize::try_from(MAX_FILE).unwrap();
+        assert_eq!(
+            accounts(io::repeat(b'x').take(MAX_FILE)).unwrap().len(),
+            limit
+        );
+        let error = accounts(io::repeat(b'x')).unwrap_err();
+        assert!(error.to_string().contains("larger than 4 MiB"), "{error}");
     }
 
     #[test]

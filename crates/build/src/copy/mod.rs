@@ -33,6 +33,7 @@ use crate::rootfs::Rootfs;
 use crate::users::{self, UserError};
 use place::Destination;
 use select::Nothing;
+pub(crate) use select::{Want, wanted};
 
 /// Why a COPY, ADD or WORKDIR failed.
 #[derive(Debug, thiserror::Error)]
@@ -283,19 +284,6 @@ pub(crate) fn list_workdir(
         made: true,
         archives: archive::Archives::default(),
     })
-}
-
-/// The part of a path before its first component with a wildcard: what of a tree must be known to select it.
-pub(crate) fn literal_prefix(path: &str) -> Vec<Vec<u8>> {
-    let parts = select::components(path);
-    let literal = parts
-        .iter()
-        .position(|part| dockerfile::glob::has_wildcards(part))
-        .unwrap_or(parts.len());
-    parts[..literal]
-        .iter()
-        .map(|part| part.as_bytes().to_vec())
-        .collect()
 }
 
 /// The mode of `--chmod` as part of a key.

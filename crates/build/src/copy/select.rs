@@ -53,6 +53,51 @@ pub(crate) fn components(path: &str) -> Vec<&str> {
     found
 }
 
+/// One component of the way to what a source names.
+#[derive(Debug)]
+pub(crate) enum Want {
+    Name(Vec<u8>),
+    Pattern(Component),
+}
+
+impl Want {
+    pub(crate) fn matches(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Name(own) => own == name,
+            Self::Pattern(pattern) => pattern.matches(name),
+        }
+    }
+}
+
+/// What of a tree must be read to find what `source` names, if no link is on the way: the directories on the way, and all that is
+/// below what is found.
+pub(crate) fn wanted(source: &str, parents: bool) -> Vec<Want> {
+    let (stem, kept) = match source.split_once("/./") {
+        Some((stem, kept)) if parents => (stem, kept),
+        _ if parents => ("", source),
+        _ => (source, ""),
+    };
+    let mut wanted = Vec::new();
+    let mut wild = false;
+    for part in components(stem) {
+        wild |= glob::has_wildcards(part);
+        match Component::parse(part) {
+            Ok(pattern) if wild => wanted.push(Want::Pattern(pattern)),
+            // A malformed one is an error later, whatever was read.
+            Ok(_) | Err(_) => wanted.push(Want::Name(part.as_bytes().to_vec())),
+        }
+    }
+    for part in components(kept) {
+        match Component::parse(part) {
+            // Any number of directories from here on.
+            Ok(_) if part == "**" => break,
+            Ok(pattern) => wanted.push(Want::Pattern(pattern)),
+            Err(_) => break,
+        }
+    }
+    wanted
+}
+
 /// All that `source` names in `tree`, sorted. A pattern that matches nothing gives nothing; a plain name must be there.
 pub(crate) fn select(tree: &Tree, source: &str) -> Result<Vec<Selected>, Nothing> {
     let parts = components(source);

@@ -242,8 +242,11 @@ impl Solver<'_> {
             return Err(ExecError::Exit { command, exit }.into());
         }
         let mut ingest = self.lease.ingest_layer()?;
-        layer::capture(&upper.dir, ingest.writer(), &CaptureOptions::default())
-            .map_err(ExecError::from)?;
+        let options = CaptureOptions {
+            below: Some(root.view()),
+            ..CaptureOptions::default()
+        };
+        layer::capture(&upper.dir, ingest.writer(), &options).map_err(ExecError::from)?;
         let layer = *ingest.publish()?.diff_id();
         // What cannot be removed now goes with the lease.
         sys::fs::remove_dir_all(&dir).ok();

@@ -12,6 +12,7 @@ mod cache;
 mod config;
 mod copying;
 mod grants;
+mod hostile;
 mod language;
 mod mounts;
 mod running;

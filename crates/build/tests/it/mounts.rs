@@ -120,7 +120,7 @@ fn priv_f172_a_source_in_a_cache_does_not_lead_out_of_it() {
 }
 
 /// Builds in another thread, with a handle of its own on the store; `heard` gets what is logged.
-fn build_beside<'scope>(
+pub(crate) fn build_beside<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     site: &Site,
     dockerfile: String,

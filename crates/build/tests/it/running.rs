@@ -27,7 +27,10 @@ pub(crate) fn site(test: &str) -> Option<Site> {
             "etc/passwd",
             "root:x:0:0::/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n",
         )
-        .file("etc/group", "root:x:0:\nextra:x:55:user\nuser:x:1001:\n");
+        .file(
+            "etc/group",
+            "root:x:0:\nwheel:x:10:root\nextra:x:55:user\nuser:x:1001:\n",
+        );
     for name in [
         "sh", "cat", "echo", "env", "id", "ls", "mkdir", "rm", "chmod", "mv", "ln", "true", "pwd",
         "hostname", "awk", "seq", "sleep", "stat", "test", "touch", "wc", "grep", "kill", "df",
@@ -86,7 +89,7 @@ fn priv_a_run_makes_a_layer_of_what_it_changed() {
     );
     let again = site.build(dockerfile);
     assert!(again.all_cached());
-    assert_eq!(again.built, outcome.built);
+    assert_eq!(again.built.descriptor, outcome.built.descriptor);
 }
 
 #[test]
@@ -97,6 +100,33 @@ fn priv_a_run_that_changes_nothing_gives_an_empty_layer() {
     let outcome = site.build("FROM busybox\nRUN true\n");
     assert_eq!(last_layer(&site, &outcome), Vec::<String>::new());
     assert!(!outcome.config.history.last().unwrap().empty_layer);
+}
+
+#[test]
+fn priv_only_directories_that_hide_something_say_so() {
+    let Some(site) = site("priv_only_directories_that_hide_something_say_so") else {
+        return;
+    };
+    let outcome = site.build(concat!(
+        "FROM busybox\n",
+        "RUN mkdir -p /etc/d/old /etc/f && touch /etc/file /etc/d/old/x\n",
+        "RUN mkdir -p /new/sub /etc/new && rm -r /etc/d /etc/file && mkdir -p /etc/d/old /etc/file && rmdir /etc/f\n",
+    ));
+    assert_eq!(
+        last_layer(&site, &outcome),
+        [
+            "etc/",
+            "etc/d/",
+            "etc/d/.wh..wh..opq",
+            "etc/d/old/",
+            "etc/.wh.f",
+            "etc/file/",
+            "etc/new/",
+            "new/",
+            "new/sub/"
+        ]
+    );
+    assert!(outcome.stat("etc/d/old/x").is_none());
 }
 
 #[test]
@@ -219,18 +249,51 @@ fn priv_f185_f190_surroundings_leave_no_trace() {
         .build_args
         .insert("BUILDKIT_SANDBOX_HOSTNAME".to_owned(), "other".to_owned());
     assert_eq!(
-        output(&site.build("FROM busybox\nRUN hostname\n")),
-        "other\n"
+        output(&site.build(
+            "FROM busybox\nRUN hostname; echo $HOSTNAME; grep -c other /etc/hosts\nRUN ! echo x > /etc/hosts && ! echo x > /etc/resolv.conf\n"
+        ))
+        .replace("/bin/sh: can't create /etc/hosts: Read-only file system\n", "")
+        .replace("/bin/sh: can't create /etc/resolv.conf: Read-only file system\n", ""),
+        "other\nother\n1\n"
+    );
+    assert_eq!(
+        output(&site.build("FROM busybox\nARG BUILDKIT_SANDBOX_HOSTNAME=mine\nENV HOSTNAME=own\nRUN hostname; echo $HOSTNAME\n")),
+        "other\nown\n"
     );
 }
 
 #[test]
-fn priv_f186_f189_users_and_groups() {
-    let Some(site) = site("priv_f186_f189_users_and_groups") else {
+fn priv_f191_a_stage_without_the_cache_takes_along_what_its_new_content_is_in() {
+    let Some(mut site) =
+        site("priv_f191_a_stage_without_the_cache_takes_along_what_its_new_content_is_in")
+    else {
+        return;
+    };
+    let dockerfile = concat!(
+        "FROM busybox AS s0\n",
+        "RUN cat /proc/sys/kernel/random/uuid > /id\n",
+        "FROM busybox\n",
+        "RUN echo a > /a\n",
+        "COPY --from=s0 /id /id\n",
+        "RUN cat /id\n",
+    );
+    let first = site.build(dockerfile).read("id");
+    assert!(site.build(dockerfile).all_cached());
+    site.request.no_cache_stages = vec!["s0".to_owned()];
+    let outcome = site.build(dockerfile);
+    assert_ne!(outcome.read("id"), first);
+    let words = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
+    let steps: Vec<String> = outcome.steps().iter().map(words).collect();
+    assert_eq!(steps, ["CACHED", "DONE", "CACHED", "DONE", "DONE"]);
+}
+
+#[test]
+fn priv_f186_f187_f188_f189_users_and_groups() {
+    let Some(site) = site("priv_f186_f187_f188_f189_users_and_groups") else {
         return;
     };
     for (user, expected) in [
-        ("", "uid=0(root) gid=0(root) groups=0(root)"),
+        ("", "uid=0(root) gid=0(root) groups=0(root),10(wheel)"),
         ("USER 1234\n", "uid=1234 gid=0(root) groups=0(root)"),
         ("USER 1234:1234\n", "uid=1234 gid=1234 groups=1234"),
         (
@@ -240,6 +303,10 @@ fn priv_f186_f189_users_and_groups() {
         (
             "USER user:user\n",
             "uid=1000(user) gid=1001(user) groups=1001(user)",
+        ),
+        (
+            "USER user:wheel\n",
+            "uid=1000(user) gid=10(wheel) groups=10(wheel)",
         ),
         (
             "USER 1000\n",
@@ -414,10 +481,16 @@ fn priv_f176_f180_secrets() {
         "RUN --mount=type=secret,id=s cat /run/secrets/s; stat -c ' %a' /run/secrets/s\n",
         "RUN --mount=type=secret,id=s,mode=741,uid=100,gid=102,target=/mysecret stat -c '%a %u:%g' /mysecret\n",
         "RUN --mount=type=secret,id=s,env=TOKEN echo $TOKEN; test ! -e /run/secrets/s\n",
+        "RUN --mount=type=secret,id=s,env=TOKEN,target=/both echo $TOKEN; cat /both; echo\n",
     );
     let outcome = site.build(dockerfile);
-    assert_eq!(output(&outcome), "hidden 400\n741 100:102\nhidden\n");
-    assert!(outcome.stat("mysecret").is_none() && outcome.stat("run/secrets").is_none());
+    assert_eq!(
+        output(&outcome),
+        "hidden 400\n741 100:102\nhidden\nhidden\nhidden\n"
+    );
+    for path in ["mysecret", "both", "run/secrets"] {
+        assert!(outcome.stat(path).is_none(), "no stub of /{path} stays");
+    }
     site.request
         .secrets
         .insert("s".to_owned(), SecretSource::Value(b"changed".to_vec()));
@@ -465,7 +538,7 @@ fn priv_a_base_that_is_rebuilt_with_the_same_content_changes_nothing() {
     crate::support::set_mtime(&site.path("f"), 5);
     let second = site.build(dockerfile);
     assert!(second.all_cached());
-    assert_eq!(first.built, second.built);
+    assert_eq!(first.built.descriptor, second.built.descriptor);
     site.write("f", "2");
     assert_eq!(site.build(dockerfile).read("g"), "2");
 }

@@ -171,8 +171,10 @@ impl Engine {
         runtime::detached::settle(container.dir()).map_err(ContainerError::from)?;
         let stubs = self.mount_points(container, lease)?;
         let skip = |path: &[u8]| stubs.contains(path);
+        let below = lease.view(&container.layers)?;
         let options = CaptureOptions {
             skip: Some(&skip),
+            below: Some(&below),
             ..CaptureOptions::default()
         };
         let mut ingest = lease.ingest_layer()?;

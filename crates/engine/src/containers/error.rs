@@ -27,14 +27,6 @@ pub enum ContainerError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file of the image that barque itself needs has no sensible size.
-    #[error("`{path}` of the image has {size} bytes; 4 MiB are allowed")]
-    ImageFileSize {
-        /// The path in the image.
-        path: String,
-        /// Its size.
-        size: u64,
-    },
     /// The user cannot be found.
     #[error("{0}")]
     User(#[source] runtime::user::UserError),

@@ -232,22 +232,17 @@ impl Engine {
 
 /// A user by the accounts that the container has now, read inside its root.
 fn in_container(pid: i32, wanted: &str) -> Result<runtime::user::Resolved, ContainerError> {
-    use std::io::Read;
     let root = sys::root::Root::open(format!("/proc/{pid}/root").as_ref())
         .map_err(ContainerError::Accounts)?;
     let read = |path: &str| -> Result<Option<Vec<u8>>, ContainerError> {
         let Ok(file) = root.open_file(path.as_ref()) else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
         let failed = |source| ContainerError::ImageFileRead {
             path: path.to_owned(),
             source,
         };
-        file.take(runtime::user::MAX_FILE)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        Ok(Some(bytes))
+        runtime::user::accounts(file).map(Some).map_err(failed)
     };
     let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
     runtime::user::resolve(wanted, passwd.as_deref(), group.as_deref())

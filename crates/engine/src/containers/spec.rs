@@ -8,9 +8,6 @@ use oci::ContainerConfig;
 use super::options::merge_env;
 use super::{ContainerError, RunRequest};
 
-/// Largest `/etc/passwd` or `/etc/group` that is read from an image, 4 MiB: a user is found in the first few lines, and an
-/// endless file must not fill the memory (CVE-2026-47262).
-const MAX_ACCOUNTS: u64 = 4 << 20;
 /// The path that is searched for programs where the image has none.
 pub(super) const DEFAULT_PATH: &str =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -96,7 +93,6 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 
 /// A small regular file of the image, such as `/etc/passwd`; `None` if there is none of that kind.
 pub(super) fn accounts(view: &View, path: &str) -> Result<Option<Vec<u8>>, ContainerError> {
-    use std::io::Read;
     let damaged = |source| ContainerError::ImageFile {
         path: path.to_owned(),
         source,
@@ -108,21 +104,12 @@ pub(super) fn accounts(view: &View, path: &str) -> Result<Option<Vec<u8>>, Conta
     if stat.kind != FileType::File {
         return Ok(None);
     }
-    if stat.size > MAX_ACCOUNTS {
-        return Err(ContainerError::ImageFileSize {
-            path: path.to_owned(),
-            size: stat.size,
-        });
-    }
-    let mut bytes = Vec::new();
     let reader = view.open(&node).map_err(damaged)?;
-    reader
-        .take(MAX_ACCOUNTS)
-        .read_to_end(&mut bytes)
-        .map_err(|source| ContainerError::ImageFileRead {
-            path: path.to_owned(),
-            source,
-        })?;
+    let read = runtime::user::accounts(reader);
+    let bytes = read.map_err(|source| ContainerError::ImageFileRead {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(Some(bytes))
 }
 

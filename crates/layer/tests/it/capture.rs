@@ -242,7 +242,13 @@ fn priv_overlay_and_view_agree_after_changes() {
         change(merged.0.path(), round);
         let after = snapshot::of_dir(merged.0.path());
         drop(merged);
-        layer_of(&upper, dir.path(), &whole);
+        // Both with all marks and with those that say something.
+        let view = View::new(dirs[..round].iter().map(|dir| open(dir.path())).collect());
+        let options = CaptureOptions {
+            below: (round == 1).then_some(&view),
+            ..whole
+        };
+        layer_of(&upper, dir.path(), &options);
         lowers.push(Mount::new("next", dir.path()).unwrap());
 
         let view = View::new(dirs[..=round].iter().map(|dir| open(dir.path())).collect());
