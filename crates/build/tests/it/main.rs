@@ -8,12 +8,16 @@ sys::before_main!(runtime::child_main_if_asked);
 
 mod support;
 
+mod adding;
 mod cache;
+mod choosing;
 mod config;
+mod contents;
 mod copying;
 mod grants;
 mod hostile;
 mod language;
 mod mounts;
+mod owners;
 mod running;
 mod stages;

@@ -1,6 +1,6 @@
 //! Archives that want something else than to be unpacked. `docs/security.md` names the promise behind each test.
 
-use std::io::{Cursor, Read, Write as _};
+use std::io::Read;
 use std::path::Path;
 
 use layer::tar::{self, BLOCK, Problem};
@@ -22,7 +22,7 @@ impl Archive {
         self.data(data)
     }
 
-    fn data(mut self, data: &[u8]) -> Self {
+    pub(crate) fn data(mut self, data: &[u8]) -> Self {
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
         self
@@ -32,17 +32,23 @@ impl Archive {
         self.entry(path, &Meta::file(data.len() as u64, 0o644), data)
     }
 
-    fn symlink(self, path: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
         self.entry(path, &Meta::symlink(target), b"")
     }
 
-    fn hard_link(self, path: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
         let target = target.as_bytes().to_vec();
         self.entry(path, &Meta::new(Kind::HardLink { target }, 0o644), b"")
     }
 
     /// A header as it is wanted, with a right checksum. The name is taken literally.
-    fn raw(mut self, name: &[u8], flag: u8, size: u64, change: impl FnOnce(&mut [u8])) -> Self {
+    pub(crate) fn raw(
+        mut self,
+        name: &[u8],
+        flag: u8,
+        size: u64,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Self {
         let mut block = Vec::new();
         tar::header(b"x", &Meta::file(size, 0o644), &mut block);
         block[..100].fill(0);
@@ -56,11 +62,11 @@ impl Archive {
         self
     }
 
-    fn pax(self, records: &[(&str, &str)]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
         self.extended(b'x', records)
     }
 
-    fn extended(self, flag: u8, records: &[(&str, &str)]) -> Self {
+    pub(crate) fn extended(self, flag: u8, records: &[(&str, &str)]) -> Self {
         let mut body = String::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -71,7 +77,7 @@ impl Archive {
             .data(body.as_bytes())
     }
 
-    fn long(self, flag: u8, text: &[u8]) -> Self {
+    pub(crate) fn long(self, flag: u8, text: &[u8]) -> Self {
         self.raw(b"././@LongLink", flag, text.len() as u64, |_| {})
             .data(text)
     }
@@ -94,7 +100,7 @@ pub(crate) fn try_ingest(
 }
 
 #[track_caller]
-fn layer(archive: Archive) -> (tempfile::TempDir, View) {
+pub(crate) fn layer(archive: Archive) -> (tempfile::TempDir, View) {
     let (dir, result) = try_ingest(&archive.end());
     result.unwrap();
     let index = Index::open(&LayerFiles::in_dir(dir.path())).unwrap();
@@ -102,7 +108,7 @@ fn layer(archive: Archive) -> (tempfile::TempDir, View) {
 }
 
 #[track_caller]
-fn entry_error(archive: Archive) -> EntryError {
+pub(crate) fn entry_error(archive: Archive) -> EntryError {
     match try_ingest(&archive.end()).1 {
         Err(IngestError::Entry { source, .. }) => source,
         other => panic!("{other:?}"),
@@ -111,7 +117,7 @@ fn entry_error(archive: Archive) -> EntryError {
 
 /// The problem that both readers find.
 #[track_caller]
-fn problem(archive: Archive) -> Problem {
+pub(crate) fn problem(archive: Archive) -> Problem {
     let bytes = archive.end();
     let pushed = match try_ingest(&bytes).1 {
         Err(IngestError::Tar(tar::Error::Format { problem, .. })) => problem,
@@ -129,13 +135,13 @@ fn problem(archive: Archive) -> Problem {
     pushed
 }
 
-fn names(view: &View) -> Vec<String> {
+pub(crate) fn names(view: &View) -> Vec<String> {
     view.walk(b"", view.root().unwrap().unwrap())
         .map(|entry| String::from_utf8(entry.unwrap().0).unwrap())
         .collect()
 }
 
-fn read(view: &View, path: &str) -> Option<String> {
+pub(crate) fn read(view: &View, path: &str) -> Option<String> {
     let node = view.lookup(path.as_bytes(), Follow::No).unwrap()?;
     let mut text = String::new();
     view.open(&node).unwrap().read_to_string(&mut text).unwrap();
@@ -399,408 +405,6 @@ fn nothing_that_overlayfs_obeys_comes_in() {
     assert!(!stat.opaque);
     let index = std::fs::read(dir.path().join("index.erofs")).unwrap();
     assert!(!index.windows(8).any(|part| part == b"overlay."));
-}
-
-#[test]
-fn two_sizes_for_one_file_are_refused() {
-    let new = Archive::default;
-    let header = |flag, size| new().raw(b"f", flag, size, |_| {});
-    assert_eq!(
-        problem(new().pax(&[("size", "5")]).raw(b"f", b'0', 0, |_| {})),
-        Problem::Sizes
-    );
-    assert_eq!(
-        problem(
-            new()
-                .pax(&[("size", "0")])
-                .raw(b"f", b'0', 512, |_| {})
-                .data(&[1; 512])
-        ),
-        Problem::Sizes
-    );
-    assert_eq!(
-        problem(
-            new()
-                .pax(&[("size", "5"), ("size", "5")])
-                .raw(b"f", b'0', 5, |_| {})
-        ),
-        Problem::DuplicateRecord("size")
-    );
-    assert_eq!(
-        problem(new().pax(&[("size", "-1")]).raw(b"f", b'0', 5, |_| {})),
-        Problem::Record("size")
-    );
-    assert_eq!(
-        problem(
-            new()
-                .pax(&[("size", "18446744073709551615")])
-                .raw(b"f", b'0', 5, |_| {})
-        ),
-        Problem::Number("size")
-    );
-    for flag in [b'1', b'2', b'3', b'4', b'5', b'6'] {
-        assert_eq!(
-            problem(header(flag, 512).data(&[0; 512])),
-            Problem::DataWithoutFile
-        );
-    }
-    assert_eq!(
-        problem(new().raw(b"f", b'0', 0, |block| block[124..136].fill(0xff))),
-        Problem::Number("size")
-    );
-}
-
-#[test]
-fn two_headers_about_one_file_are_refused() {
-    let new = Archive::default;
-    assert_eq!(
-        problem(
-            new()
-                .pax(&[("path", "a")])
-                .pax(&[("path", "b")])
-                .file("f", b"")
-        ),
-        Problem::DuplicateHeader
-    );
-    assert_eq!(
-        problem(
-            new()
-                .pax(&[("path", "a")])
-                .long(b'L', b"b\0")
-                .file("f", b"")
-        ),
-        Problem::DuplicateHeader
-    );
-    assert_eq!(
-        problem(new().long(b'L', b"a\0").long(b'L', b"b\0").file("f", b"")),
-        Problem::DuplicateHeader
-    );
-    assert_eq!(problem(new().pax(&[("path", "a")])), Problem::Truncated);
-    assert_eq!(
-        problem(new().extended(b'g', &[("path", "a")]).file("f", b"")),
-        Problem::Global
-    );
-    assert_eq!(
-        problem(new().extended(b'g', &[("size", "1")]).file("f", b"")),
-        Problem::Global
-    );
-}
-
-#[test]
-fn names_that_readers_cut_differently_are_refused() {
-    let new = Archive::default;
-    let header = |flag, size| new().raw(b"f", flag, size, |_| {});
-    assert_eq!(
-        problem(new().long(b'L', b"a\0b").file("f", b"")),
-        Problem::Nul
-    );
-    assert_eq!(
-        problem(new().pax(&[("path", "a\0b")]).file("f", b"")),
-        Problem::Nul
-    );
-    assert_eq!(
-        problem(new().pax(&[("linkpath", "a\0b")]).symlink("f", "x")),
-        Problem::Nul
-    );
-    assert_eq!(
-        problem(new().pax(&[("path", "")]).file("f", b"")),
-        Problem::Record("path")
-    );
-    assert_eq!(
-        problem(new().raw(b"f/", b'0', 0, |_| {})),
-        Problem::FileNamedDirectory
-    );
-    assert_eq!(problem(new().raw(b"", b'0', 0, |_| {})), Problem::NoName);
-    assert_eq!(problem(header(b'2', 0)), Problem::NoTarget);
-}
-
-#[test]
-fn what_is_no_tar_is_refused() {
-    let new = Archive::default;
-    let header = |flag, size| new().raw(b"f", flag, size, |_| {});
-    let mut lone = new().file("a", b"");
-    lone.0.extend_from_slice(&[0; BLOCK]);
-    assert_eq!(problem(lone.file("b", b"")), Problem::LoneZeroBlock);
-    assert_eq!(problem(header(b'V', 0)), Problem::Type(b'V'));
-    assert_eq!(problem(Archive(vec![b'x'; 512])), Problem::Checksum);
-    let no_sum = new().file("f", b"");
-    let mut bytes = no_sum.0;
-    bytes[148..156].fill(b' ');
-    assert_eq!(problem(Archive(bytes)), Problem::Checksum);
-}
-
-#[test]
-fn an_extended_header_is_for_the_next_file_not_the_next_header() {
-    // A global header stands between: what was said goes past it or is refused, never to it.
-    let between = Archive::default()
-        .pax(&[("path", "a")])
-        .extended(b'g', &[("comment", "x")])
-        .file("f", b"");
-    assert_eq!(problem(between), Problem::DuplicateHeader);
-    let (_dir, view) = layer(
-        Archive::default()
-            .extended(b'g', &[("comment", "git")])
-            .pax(&[("path", "a")])
-            .file("f", b"")
-            .file("g", b""),
-    );
-    assert_eq!(names(&view), ["", "a", "g"]);
-}
-
-#[test]
-fn what_would_fill_the_memory_is_refused_before_it_is_read() {
-    let new = Archive::default;
-    for flag in [b'x', b'g', b'L', b'K'] {
-        assert_eq!(
-            problem(new().raw(b"x", flag, 1 << 30, |_| {})),
-            Problem::ExtendedTooLong
-        );
-    }
-    let sparse = [
-        ("GNU.sparse.major", "1"),
-        ("GNU.sparse.minor", "0"),
-        ("GNU.sparse.name", "s"),
-        ("GNU.sparse.realsize", "1"),
-    ];
-    let map = new()
-        .pax(&sparse)
-        .raw(b"f", b'0', 1024, |_| {})
-        .data(&[&b"4000000000\n"[..], &[b'0'; 1000]].concat());
-    assert_eq!(problem(map), Problem::SparseMap);
-    let endless = new().raw(b"f", b'S', 0, |block| {
-        block[257..265].copy_from_slice(b"ustar  \0");
-        block[345..500].fill(0);
-        block[482] = 1;
-        block[483..495].copy_from_slice(b"00000000000\0");
-    });
-    assert_eq!(problem(endless), Problem::SparseMap);
-}
-
-#[test]
-fn a_sparse_file_of_exabytes_is_an_error() {
-    let records = [
-        ("GNU.sparse.size", "9000000000000000000"),
-        ("GNU.sparse.numblocks", "0"),
-    ];
-    let archive = Archive::default().pax(&records).raw(b"f", b'0', 0, |_| {});
-    assert!(matches!(
-        try_ingest(&archive.end()).1,
-        Err(IngestError::TooFar)
-    ));
-}
-
-#[test]
-fn a_compression_bomb_stops_at_the_limit() {
-    let mut gzip = layer::compression::Encoder::new(
-        Vec::new(),
-        layer::compression::Compression::Gzip,
-        layer::compression::Level::Default,
-    )
-    .unwrap();
-    let mut head = Vec::new();
-    tar::header(b"bomb", &Meta::file(64 << 20, 0o644), &mut head);
-    gzip.write_all(&head).unwrap();
-    for _ in 0..64 {
-        gzip.write_all(&vec![0; 1 << 20]).unwrap();
-    }
-    let bomb = gzip.finish().unwrap();
-    assert!(bomb.len() < 200_000);
-    let dir = tempfile::tempdir().unwrap();
-    let mut ingest = Ingest::create(dir.path()).unwrap();
-    ingest.set_limit(1 << 20);
-    let mut source = layer::compression::Decoder::new(Cursor::new(bomb)).unwrap();
-    let error = ingest.copy_tar(&mut source).unwrap_err();
-    assert!(matches!(error, IngestError::TooLarge { limit } if limit == 1 << 20));
-    assert!(ingest.written() < 2 << 20);
-}
-
-/// An endless archive, without ever being in memory: empty files, each named by the eight digits of a number and `tail`.
-struct Endless {
-    part: Vec<u8>,
-    at: usize,
-    number: u64,
-    step: u64,
-}
-
-impl Endless {
-    const PART: usize = 64;
-
-    fn new(step: u64, tail: &str) -> Self {
-        let mut part = Vec::new();
-        for _ in 0..Self::PART {
-            tar::header(
-                format!("00000000{tail}").as_bytes(),
-                &Meta::file(0, 0o644),
-                &mut part,
-            );
-        }
-        Self {
-            at: part.len(),
-            part,
-            number: 0,
-            step,
-        }
-    }
-
-    /// Writes the next numbers into the headers and mends their checksums.
-    fn renew(&mut self) {
-        for block in self.part.chunks_exact_mut(BLOCK) {
-            if block[156] != b'0' {
-                continue;
-            }
-            let name = format!("{:08}", self.number);
-            let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
-            let text = std::str::from_utf8(&block[148..154]).unwrap();
-            let all =
-                u64::from_str_radix(text, 8).unwrap() - sum(&block[..8]) + sum(name.as_bytes());
-            block[..8].copy_from_slice(name.as_bytes());
-            block[148..154].copy_from_slice(format!("{all:06o}").as_bytes());
-            self.number += self.step;
-        }
-        self.at = 0;
-    }
-}
-
-impl Read for Endless {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at == self.part.len() {
-            self.renew();
-        }
-        let count = buffer.len().min(self.part.len() - self.at);
-        buffer[..count].copy_from_slice(&self.part[self.at..][..count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-#[test]
-fn entries_without_end_are_an_error() {
-    // Ever new names, ever the same one, and directories with each.
-    for (step, tail) in [(1, ""), (0, ""), (1, &"/d".repeat(40)[..])] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut ingest = Ingest::create(dir.path()).unwrap();
-        ingest.set_name_limit(30_000);
-        let error = ingest.copy_tar(&mut Endless::new(step, tail)).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                IngestError::Entry {
-                    source: EntryError::Names,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-fn a_member_below_a_file_is_an_error() {
-    assert_eq!(
-        entry_error(Archive::default().file("a", b"").file("a/b", b"")),
-        EntryError::NotADirectory
-    );
-}
-
-#[test]
-fn names_too_long_for_a_file_system_are_errors() {
-    let long = format!("d/{}", "n".repeat(256));
-    assert_eq!(
-        entry_error(Archive::default().file(&long, b"")),
-        EntryError::Path(PathError::NameTooLong)
-    );
-    let deep = "d/".repeat(2050);
-    assert_eq!(
-        entry_error(Archive::default().file(&deep, b"")),
-        EntryError::Path(PathError::TooLong)
-    );
-    let device = Meta::new(
-        Kind::CharDevice {
-            major: 5000,
-            minor: 1,
-        },
-        0o600,
-    );
-    assert_eq!(
-        entry_error(Archive::default().entry("dev", &device, b"")),
-        EntryError::Device
-    );
-    let owner = Archive::default()
-        .pax(&[("uid", "4294967295")])
-        .file("f", b"");
-    assert_eq!(problem(owner), Problem::Owner("user id"));
-}
-
-#[test]
-fn a_tar_cut_anywhere_is_an_error_except_where_it_may_end() {
-    let mut meta = Meta::file(600, 0o644);
-    meta.mtime.nanos = 1;
-    let bytes = Archive::default()
-        .entry("a", &meta, &[7; 600])
-        .file("b", b"data")
-        .end();
-    let (a_end, b_data, b_end) = (512 * 3 + 600, 512 * 6 + 4, 512 * 7);
-    // Around every block border, and some within.
-    let near = |cut: &usize| {
-        cut % BLOCK < 3
-            || cut % BLOCK > BLOCK - 3
-            || cut.is_multiple_of(101)
-            || (a_end..a_end + 3).contains(cut)
-            || (b_data - 2..b_data + 2).contains(cut)
-    };
-    for cut in (0..bytes.len()).filter(near) {
-        let (dir, result) = try_ingest(&bytes[..cut]);
-        // Nothing at all, after the data of an entry, after its padding, within the padding, after one block of zeros.
-        let may = cut == 0
-            || (a_end..=512 * 5).contains(&cut)
-            || (b_data..=b_end).contains(&cut)
-            || cut == b_end + 512;
-        assert_eq!(result.is_ok(), may, "cut at {cut}");
-        let mut reader = tar::Reader::new(&bytes[..cut]);
-        let pulled = loop {
-            match reader.next() {
-                Ok(Some(_)) => {}
-                other => break other.is_ok(),
-            }
-        };
-        assert_eq!(pulled, may, "read, cut at {cut}");
-        if may && cut >= a_end {
-            let view = View::new(vec![Index::open(&LayerFiles::in_dir(dir.path())).unwrap()]);
-            let node = view.lookup(b"a", Follow::No).unwrap().unwrap();
-            let mut data = Vec::new();
-            view.open(&node).unwrap().read_to_end(&mut data).unwrap();
-            assert_eq!(data, [7; 600]);
-        }
-    }
-}
-
-/// The last file of a tar without its padding is not shown by a loop device, so it must not be read from the tar.
-#[test]
-fn priv_the_kernel_reads_a_last_file_without_padding() {
-    let test = "priv_the_kernel_reads_a_last_file_without_padding";
-    let bytes = Archive::default().file("b", &[7; 600]).end();
-    let (dir, result) = try_ingest(&bytes[..512 + 600]);
-    assert!(result.unwrap().side);
-    if let Some(mount) = crate::mounted::Mount::new(test, dir.path()) {
-        assert_eq!(std::fs::read(mount.path().join("b")).unwrap(), [7; 600]);
-    }
-}
-
-#[test]
-fn what_stands_behind_the_end_is_kept_and_ignored() {
-    let mut bytes = Archive::default().file("a", b"x").end();
-    bytes.extend_from_slice(&Archive::default().file("b", b"y").end());
-    bytes.extend_from_slice(b"tail");
-    let (dir, result) = try_ingest(&bytes);
-    let done = result.unwrap();
-    assert_eq!(*done.diff_id.digest(), oci::Digest::sha256_of(&bytes));
-    assert_eq!(std::fs::read(dir.path().join("layer.tar")).unwrap(), bytes);
-    assert_eq!(
-        names(&View::new(vec![
-            Index::open(&LayerFiles::in_dir(dir.path())).unwrap()
-        ])),
-        ["", "a"]
-    );
 }
 
 /// A link in a lower layer and a file below its name in an upper one: the directory hides the link, nothing is followed.

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests do")]
 
+mod bombs;
 mod capture;
 mod compression;
 mod hostile;
 mod large;
+mod malformed;
 mod mounted;
 mod oracle;
 mod properties;
