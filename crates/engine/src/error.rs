@@ -122,6 +122,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A method of `--call`, or an option of it, that there is not.
+    #[error("`{0}` is nothing that `--call` knows")]
+    Call(String),
     /// `--build-context` that cannot be understood.
     #[error("`{text}` is not a named context: {why}")]
     NamedContext {
@@ -246,6 +249,11 @@ impl Error {
             Self::Starting(error) => return error.hints(),
             Self::Build { source, .. } => return build_hints(source),
             Self::BuildOutput(error) => return error.hints(),
+            Self::Call(_) => {
+                return vec![
+                    "known are build, check, outline and targets, and `,format=json`".to_owned(),
+                ];
+            }
             Self::NoDockerfile(_) => "name it with `-f FILE`",
             Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
             Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",

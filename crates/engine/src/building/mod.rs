@@ -1,5 +1,6 @@
 //! `build`: finds the Dockerfile and what surrounds it, and hands it to the builder.
 
+mod call;
 mod context;
 mod goals;
 mod grants;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use build::{Event, Text};
 use build::{Limit, Network, Request};
+pub use call::{Answer, Call, Question, call};
 pub use context::Dockerfile;
 pub use dockerfile::lint::Asked;
 pub use dockerfile::{Diagnostic, InvalidValue, Label, Severity, Span, parse_including};

@@ -4,6 +4,7 @@
 
 mod archives;
 mod browse;
+mod calls;
 mod contexts;
 mod crashes;
 mod exchange;

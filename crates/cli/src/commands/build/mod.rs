@@ -64,6 +64,12 @@ pub(crate) struct Build {
     output: OutputFlags,
     #[command(flatten)]
     files: Files,
+    /// Ask something of the Dockerfile instead of building it: check, outline, targets[,format=json]
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    call: String,
+    /// Check the Dockerfile instead of building it: `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
     /// Print the image's id only
     #[arg(short, long)]
     quiet: bool,
@@ -83,7 +89,15 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         context.progress()
     };
     let goals = goals::goals(&args.targets, args.tags.clone())?;
-    let (request, files) = request(args, context)?;
+    let call = match args.check {
+        true => engine::building::call("check")?,
+        false => engine::building::call(&args.call)?,
+    };
+    let (mut request, files) = request(args, context)?;
+    if let Some(call) = call {
+        request.target = goals.first().and_then(|goal| goal.stage.clone());
+        return answer(&request, call, context);
+    }
     if goals.len() > 1
         && request
             .outputs
@@ -119,6 +133,17 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
         }
     }
     DONE
+}
+
+/// Answers a question about the Dockerfile; findings are exit code 1.
+fn answer(request: &BuildRequest, call: engine::building::Call, context: &Context) -> Outcome {
+    let answer = context.build_engine()?.call(request, call)?;
+    render::data(&answer.text)?;
+    match answer.error {
+        Some(error) => Err(error.into()),
+        None if answer.failed => Ok(std::process::ExitCode::FAILURE),
+        None => DONE,
+    }
 }
 
 /// What was typed, as a request, and what is to be written when it is done.
