@@ -192,3 +192,35 @@ fn priv_the_hosts_authorities_are_there_for_a_run_and_nowhere_else() {
     let files = environment.barque(&["ls", "-R", "ca"]).ok().to_owned();
     assert!(!files.contains("cert"), "{files}");
 }
+
+#[test]
+fn a_check_builds_nothing_and_findings_are_exit_code_1() {
+    let environment = Environment::new();
+    environment.write("c/Dockerfile", "FROM scratch AS Bad\nLABEL a=b\n");
+    let found = environment.barque(&["build", "--check", "c"]);
+    assert_eq!(found.code, 1, "{}", found.stderr);
+    assert!(
+        found.stdout.contains("WARNING: StageNameCasing"),
+        "{}",
+        found.stdout
+    );
+    let json = environment.barque(&["build", "--call", "check,format=json", "c"]);
+    assert!(json.stdout.contains("\"ruleName\": \"StageNameCasing\""));
+    let targets = environment.barque(&["build", "--call=targets", "c"]);
+    assert!(targets.ok().starts_with("TARGET"), "{}", targets.stdout);
+    assert_eq!(environment.barque(&["images", "-q"]).ok(), "");
+}
+
+#[test]
+fn files_and_an_image_come_out_of_one_build() {
+    let environment = Environment::new();
+    environment.write("c/Dockerfile", "FROM scratch\nCOPY file /file\n");
+    environment.write("c/file", "content");
+    let built = environment.barque(&["build", "-o", "out", "--load", "-t", "app:1", "c"]);
+    built.ok();
+    let file = std::fs::read_to_string(environment.path("out/file")).unwrap();
+    assert_eq!(file, "content");
+    assert!(environment.barque(&["images", "-q", "app:1"]).ok().len() > 5);
+    let tar = environment.barque(&["build", "-q", "-o", "-", "c"]);
+    assert!(tar.ok().contains("content"), "a tar and nothing else");
+}
