@@ -109,10 +109,7 @@ impl OutputError {
     pub(crate) fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Type(_) => "known are local, tar, oci, docker and image".to_owned(),
-            Self::Registry => {
-                "build without it, and push with another tool: `barque save --format oci-archive`"
-                    .to_owned()
-            }
+            Self::Registry => "build without it, then `barque push NAME`".to_owned(),
             Self::Unknown {
                 nearest: Some(nearest),
                 ..

@@ -206,9 +206,9 @@ fn target_of(name: &str) -> Option<Target> {
 
 /// Options that barque has no use for, or cannot keep, each with the reason.
 const REFUSED: [(&str, &str); 12] = [
-    ("push", "there is no registry client yet"),
-    ("push-by-digest", "there is no registry client yet"),
-    ("registry.insecure", "there is no registry client yet"),
+    ("push", "`barque push` pushes what was built"),
+    ("push-by-digest", "`barque push` pushes what was built"),
+    ("registry.insecure", "`barque push` pushes what was built"),
     (
         "name-canonical",
         "images have the names that they are given",
