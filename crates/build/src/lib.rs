@@ -54,7 +54,9 @@ pub use exec::ExecError;
 pub use image::{Built, metadata};
 pub use outline::{Outline, OutlineArg, OutlineUse, Target, outline, targets};
 pub use pack::{PackError, Packed, Packing, Solved};
-pub use remote::{Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource};
+pub use remote::{
+    Bringing, Brought, HttpSource, Offline, Remote, RemoteError, RemoteSource, bring,
+};
 pub use request::{
     ContextFiles, Events, Fresh, Grants, Layout, Limit, NamedContext, Network, Request,
     SecretSource, Text,

@@ -12,6 +12,7 @@ use crate::error::StepError;
 use crate::keys::Key;
 use crate::plan::graph::{Step, StepId};
 use crate::solve::{Made, Outcome, Solver};
+use crate::tell::Teller;
 
 /// Why a source could not be brought.
 pub type RemoteError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,6 +69,8 @@ pub struct Brought {
     pub time: Option<i64>,
     /// What exactly it is: the digest of the file, or the commit's id.
     pub identity: String,
+    /// The members of an archive, in place of the archive.
+    pub unpacked: bool,
     /// It was in the store already, and nothing but that was asked of the other side.
     pub cached: bool,
 }
@@ -120,26 +123,39 @@ impl Remote for Offline {
     }
 }
 
+/// Brings a source and tells about it as a step of this name.
+///
+/// # Errors
+///
+/// As [`Remote::bring`].
+pub fn bring(
+    remote: &dyn Remote,
+    source: &RemoteSource,
+    name: &str,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Brought, RemoteError> {
+    let told = teller.begin(name);
+    let tell = |news: Bringing<'_>| match news {
+        Bringing::Bytes { done, total } => told.progress(done, total),
+        Bringing::Log(bytes) => told.log(crate::events::Stream::Err, bytes),
+    };
+    let brought = remote
+        .bring(source, lease, &tell)
+        .inspect_err(|error| told.failed(error))?;
+    if brought.cached {
+        told.cached();
+    } else {
+        told.done();
+    }
+    Ok(brought)
+}
+
 impl Solver<'_> {
     /// Brings a source; what it is becomes the root file system of the step.
     pub(crate) fn bring(&self, step: &Step, source: &RemoteSource) -> Result<Made, StepError> {
-        let told = self.teller.begin(&step.name);
-        let tell = |news: Bringing<'_>| match news {
-            Bringing::Bytes { done, total } => told.progress(done, total),
-            Bringing::Log(bytes) => told.log(crate::events::Stream::Err, bytes),
-        };
-        let brought = self
-            .remote
-            .bring(source, self.lease, &tell)
-            .map_err(|source| {
-                told.failed(&source);
-                StepError::Remote(source)
-            })?;
-        if brought.cached {
-            told.cached();
-        } else {
-            told.done();
-        }
+        let brought = bring(self.remote, source, &step.name, self.lease, self.teller)
+            .map_err(StepError::Remote)?;
         Ok(Made {
             layers: brought.layers,
             created: None,

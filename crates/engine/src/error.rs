@@ -107,8 +107,36 @@ pub enum Error {
     #[error("the build context `{}` is not a folder", .0.display())]
     ContextNotAFolder(PathBuf),
     /// There is nothing to build from.
-    #[error("there is no Dockerfile in `{}`", .0.display())]
-    NoDockerfile(PathBuf),
+    #[error("there is no `{name}` in {context}")]
+    NoDockerfile {
+        /// What was looked for.
+        name: String,
+        /// Where, as people named it.
+        context: String,
+    },
+    /// Standard input is asked for both context and Dockerfile.
+    #[error("the context and the Dockerfile cannot both come from stdin")]
+    StdinTwice,
+    /// The context is a Dockerfile, and another one was named.
+    #[error("the context is a Dockerfile, so `-f` cannot name another one")]
+    TwoDockerfiles,
+    /// The archive on standard input cannot be a context.
+    #[error("the context on stdin cannot be used: {source}")]
+    ContextArchive {
+        /// Why.
+        source: layer::IngestError,
+    },
+    /// The context or the Dockerfile is elsewhere, and cannot be had.
+    #[error("cannot get `{url}`: {source}")]
+    RemoteContext {
+        /// Where, without a password.
+        url: String,
+        /// Why.
+        source: build::RemoteError,
+    },
+    /// Something on the network.
+    #[error("{0}")]
+    Remote(#[source] crate::remote::RemoteError),
     /// `--host-ca` on a host without certificate authorities.
     #[error("cannot find the certificate authorities of this host")]
     NoCaBundle,
@@ -195,6 +223,12 @@ impl From<crate::building::OutputError> for Error {
     }
 }
 
+impl From<crate::remote::RemoteError> for Error {
+    fn from(error: crate::remote::RemoteError) -> Self {
+        Self::Remote(error)
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Store(error)
@@ -254,7 +288,7 @@ impl Error {
                     "known are build, check, outline and targets, and `,format=json`".to_owned(),
                 ];
             }
-            Self::NoDockerfile(_) => "name it with `-f FILE`",
+            Self::NoDockerfile { .. } => "name it with `-f FILE`",
             Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
             Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",
             Self::Network(_) => "`--network` is default, host or none",

@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod fsck;
 pub mod images;
 pub mod registry;
+pub mod remote;
 pub mod transfer;
 pub mod upkeep;
 

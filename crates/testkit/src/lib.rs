@@ -4,21 +4,26 @@
 //! - [`image`] makes an image in it, layer by layer;
 //! - [`tree`] describes a tree of many small files, the same each time;
 //! - [`registry`] has registries to test against, one that misbehaves among them;
+//! - [`WebServer`] answers HTTP as a test wants it, [`GitRepository`] and [`git_server`] are what they say;
 //! - [`skip_unless_root!`] ends a `priv_` test that cannot do its work, and says so;
 //! - [`eventually`] waits for something, but not for ever.
 
 #![forbid(unsafe_code)]
 
+mod git;
 mod image;
 pub mod registry;
 mod temp;
 mod tree;
 mod wait;
+mod web;
 
+pub use git::{COMMIT_TIME, GitRepository, backend, git_server};
 pub use image::{ImageFactory, image};
 pub use temp::{TempStore, store, store_with};
 pub use tree::{Tree, tree};
 pub use wait::eventually;
+pub use web::{WebRequest, WebServer, respond};
 
 /// True if this process is root in the first user namespace, which mounting needs.
 #[must_use]

@@ -47,8 +47,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libcontainer", &["runtime"]),
     ("rusqlite", &["store"]),
     ("tokio", &["distribution", "engine"]),
-    ("hyper", &["distribution"]),
-    ("rustls", &["distribution"]),
+    // The client of `distribution` speaks to registries: its hosts, retries and credentials are theirs. The engine fetches files behind any URL
+    // and needs other rules for redirects and credentials.
+    ("hyper", &["distribution", "engine"]),
+    ("rustls", &["distribution", "engine"]),
     ("clap", &["cli"]),
 ];
 

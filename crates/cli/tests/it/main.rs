@@ -7,6 +7,7 @@
 )]
 
 mod build;
+mod contexts;
 mod crash;
 mod environment;
 mod exchange;

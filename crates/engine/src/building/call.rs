@@ -2,11 +2,12 @@
 //!
 //! The JSON has the fields that `docker buildx build --call …,format=json` prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use build::{Outline, OutlineUse};
+use build::{Outline, OutlineUse, Teller};
 use dockerfile::lint::Rule;
 use serde::Serialize;
 
@@ -88,7 +89,8 @@ impl Engine {
     ///
     /// The Dockerfile or the context cannot be read; for other questions than checks also, the Dockerfile is wrong.
     pub fn call(&self, request: &BuildRequest, call: Call) -> Result<Answer, Error> {
-        let asked = read_request(request)?;
+        let lease = self.store().lease("build")?;
+        let asked = read_request(request, &BTreeMap::new(), &lease, &Teller::new(&|_| ()))?;
         let texts = asked.sources();
         let failed = |source: build::Error| Error::Build {
             sources: texts.clone(),

@@ -1,17 +1,82 @@
 //! Where a build takes its Dockerfile, its ignore file and its files from.
+//!
+//! A context that is no folder becomes layers in the store: an archive is kept as the tar it is, a commit of a repository as
+//! its files. The ignore file is for folders only: what comes as an archive or by git was chosen by whoever made it.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use build::Text;
+use build::{ContextFiles, HttpSource, RemoteSource, Teller, Text};
+use dockerfile::remote::{GitSource, Origin, file_name, redacted};
+use layer::compression::Compression;
+use layer::{FileType, Follow, View};
+use oci::DiffId;
+use store::Lease;
 use sys::fs::Context as _;
 use sys::root::Root;
 
 use super::BuildRequest;
 use crate::Error;
+use crate::remote::{Outside, newest};
+use crate::transfer::Inflate;
 
 /// Largest Dockerfile or ignore file, 16 MiB: the text is held in memory whole.
 const MAX_TEXT: u64 = 16 << 20;
+
+/// How much of standard input is looked at to tell an archive from a text: more than a tar's first header.
+const PEEKED: u64 = 8 << 10;
+
+/// What the step is called in which a context is brought.
+const STEP: &str = "[internal] load remote build context";
+
+/// The build argument that keeps the `.git` of a context.
+const KEEP_GIT_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// What is written for GitHub in short.
+const GITHUB: &str = "github.com/";
+
+/// Where the files of a build are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// In this folder.
+    Folder(PathBuf),
+    /// An archive on standard input, or a Dockerfile there and no files.
+    Stdin,
+    /// Behind this URL: an archive, a Dockerfile, or a git repository.
+    Remote(String),
+}
+
+impl Default for ContextSource {
+    fn default() -> Self {
+        Self::Folder(PathBuf::from("."))
+    }
+}
+
+impl From<PathBuf> for ContextSource {
+    fn from(path: PathBuf) -> Self {
+        Self::Folder(path)
+    }
+}
+
+impl ContextSource {
+    /// Understands what a person typed: `-`, a folder, a URL. What exists as a folder is one.
+    #[must_use]
+    pub fn of(typed: &OsStr) -> Self {
+        if typed == "-" {
+            return Self::Stdin;
+        }
+        let path = PathBuf::from(typed);
+        match typed.to_str() {
+            Some(text) if !path.is_dir() && is_remote(text) => Self::Remote(text.to_owned()),
+            _ => Self::Folder(path),
+        }
+    }
+}
+
+fn is_remote(text: &str) -> bool {
+    text.starts_with(GITHUB) || !matches!(Origin::of(text), Ok(Origin::Context))
+}
 
 /// Where the Dockerfile is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,46 +84,312 @@ pub enum Dockerfile {
     /// `Dockerfile` in the context, or `dockerfile`.
     #[default]
     Default,
-    /// This file.
+    /// This file; of a context that is no folder, a path in it unless it is absolute.
     File(PathBuf),
+    /// Behind this URL.
+    Url(String),
     /// Standard input.
     Stdin,
 }
 
-/// The Dockerfile and the ignore file that goes with it: `<Dockerfile>.dockerignore`, else `.dockerignore` in the context.
-///
-/// Files found in the context are resolved inside it, so that a link there cannot make us read another file of the host
-/// (CVE-2026-44517, CVE-2022-4122); a file that the person named is theirs to name.
-pub(super) fn read_dockerfile(
-    request: &BuildRequest,
-    root: &Root,
-    context: &Path,
-) -> Result<(Text, Option<Text>), Error> {
-    let in_context = |name: &str| -> Result<Option<Text>, Error> {
-        match sys::fs::optional(root.open_file(Path::new(name)))? {
-            Some(file) => Ok(Some(Text {
-                name: name.to_owned(),
-                text: read_text(file, &context.join(name))?,
-            })),
-            None => Ok(None),
+impl Dockerfile {
+    /// Understands what a person typed: `-`, a path, a URL.
+    #[must_use]
+    pub fn of(typed: &OsStr) -> Self {
+        match typed.to_str() {
+            Some("-") => Self::Stdin,
+            Some(text) if matches!(Origin::of(text), Ok(Origin::Http)) => {
+                Self::Url(text.to_owned())
+            }
+            _ => Self::File(PathBuf::from(typed)),
         }
+    }
+}
+
+/// A context that was found.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) files: Option<ContextFiles>,
+    /// What `SOURCE_DATE_EPOCH=context` means.
+    pub(super) time: Option<i64>,
+    pub(super) dockerfile: Text,
+    pub(super) ignore: Option<Text>,
+    pub(super) near: Near,
+}
+
+/// The files of a context, to read a few of them.
+#[derive(Debug)]
+pub(super) enum Near {
+    /// In a folder.
+    Folder(Root),
+    /// In layers.
+    Layers(View),
+    /// There are none.
+    Nothing,
+}
+
+impl Near {
+    /// A text in the context; `None` if there is no such file.
+    ///
+    /// Links are followed inside the context, so that none there can make us read another file of this machine (CVE-2026-44517,
+    /// CVE-2022-4122).
+    pub(super) fn text(&self, path: &Path) -> Result<Option<Text>, Error> {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let text = match self {
+            Self::Folder(root) => match sys::fs::optional(root.open_file(path))? {
+                Some(file) => read_text(file, &root.path().join(path))?,
+                None => return Ok(None),
+            },
+            Self::Layers(view) => {
+                let wrong = |source| Error::Read {
+                    image: "the build context".to_owned(),
+                    source,
+                };
+                let node = view
+                    .lookup(path.as_os_str().as_bytes(), Follow::Yes)
+                    .map_err(wrong)?;
+                match node.filter(|node| node.kind() == FileType::File) {
+                    Some(node) => read_text(view.open(&node).map_err(wrong)?, path)?,
+                    None => return Ok(None),
+                }
+            }
+            Self::Nothing => return Ok(None),
+        };
+        let name = display_name(path);
+        Ok(Some(Text { name, text }))
+    }
+}
+
+/// Finds the context and reads what tells how to build it.
+pub(super) fn open(
+    request: &BuildRequest,
+    outside: &Outside<'_>,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Opened, Error> {
+    match &request.context {
+        ContextSource::Folder(path) => {
+            let folder = sys::fs::canonicalize(path)?;
+            if !sys::fs::metadata(&folder)?.is_dir() {
+                return Err(Error::ContextNotAFolder(path.clone()));
+            }
+            let near = Near::Folder(Root::open(&folder)?);
+            let (dockerfile, own) = find_dockerfile(request, &near, outside, lease, teller)?;
+            let ignore = match own {
+                Some(own) => Some(own),
+                None => near.text(Path::new(".dockerignore"))?,
+            };
+            Ok(Opened {
+                files: Some(ContextFiles::Directory(folder)),
+                time: None,
+                dockerfile,
+                ignore,
+                near,
+            })
+        }
+        ContextSource::Stdin => {
+            let input = std::io::stdin().lock();
+            match read_stdin(input, request, lease, teller)? {
+                Found::Layer(layer) => {
+                    let time = newest(lease, &layer)?;
+                    in_layers(vec![layer], time, request, outside, lease, teller)
+                }
+                Found::Dockerfile(text) => {
+                    let name = "Dockerfile".to_owned();
+                    alone(Text { name, text }, None, request)
+                }
+            }
+        }
+        ContextSource::Remote(url) => remote(url, request, outside, lease, teller),
+    }
+}
+
+/// What standard input or a URL turned out to be.
+enum Found {
+    Layer(DiffId),
+    Dockerfile(String),
+}
+
+fn read_stdin(
+    mut input: impl Read,
+    request: &BuildRequest,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Found, Error> {
+    let name = Path::new("stdin");
+    if request.dockerfile == Dockerfile::Stdin {
+        return Err(Error::StdinTwice);
+    }
+    let mut head = Vec::new();
+    input
+        .by_ref()
+        .take(PEEKED)
+        .read_to_end(&mut head)
+        .context("read", name)?;
+    let is_tar = || matches!(layer::tar::Reader::new(&head[..]).next(), Ok(Some(_)));
+    // No text begins like a compressed file.
+    if Compression::detect(&head) == Compression::None && !is_tar() {
+        let text = read_text(head.chain(input), name)?;
+        return Ok(Found::Dockerfile(text));
+    }
+    let layer = teller.during("[internal] load build context from stdin", || {
+        let mut source = Inflate::new(head.chain(input)).context("read", name)?;
+        let mut ingest = lease.ingest_layer()?;
+        ingest
+            .writer()
+            .copy_tar(&mut source)
+            .map_err(|source| Error::ContextArchive { source })?;
+        Ok::<_, Error>(*ingest.publish()?.diff_id())
+    })?;
+    Ok(Found::Layer(layer))
+}
+
+/// A build of layers, with a Dockerfile among their files.
+fn in_layers(
+    layers: Vec<DiffId>,
+    time: Option<i64>,
+    request: &BuildRequest,
+    outside: &Outside<'_>,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Opened, Error> {
+    let near = Near::Layers(lease.view(&layers)?);
+    let (dockerfile, _) = find_dockerfile(request, &near, outside, lease, teller)?;
+    Ok(Opened {
+        files: Some(ContextFiles::Layers(layers)),
+        time,
+        dockerfile,
+        ignore: None,
+        near,
+    })
+}
+
+/// A build of a Dockerfile without any files.
+fn alone(dockerfile: Text, time: Option<i64>, request: &BuildRequest) -> Result<Opened, Error> {
+    if request.dockerfile != Dockerfile::Default {
+        return Err(Error::TwoDockerfiles);
+    }
+    Ok(Opened {
+        files: None,
+        time,
+        dockerfile,
+        ignore: None,
+        near: Near::Nothing,
+    })
+}
+
+fn remote(
+    url: &str,
+    request: &BuildRequest,
+    outside: &Outside<'_>,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Opened, Error> {
+    let failed = |source| Error::RemoteContext {
+        url: redacted(url),
+        source,
     };
-    let (dockerfile, own) = match &request.dockerfile {
-        Dockerfile::Stdin => {
-            let text = read_text(std::io::stdin().lock(), Path::new("-"))?;
-            (
-                Text {
-                    name: "Dockerfile".to_owned(),
-                    text,
-                },
-                None,
+    match Origin::of(&in_full(url)).map_err(|error| failed(error.into()))? {
+        Origin::Context => Err(Error::ContextNotAFolder(PathBuf::from(url))),
+        Origin::Git(git) => {
+            let keep = request
+                .build_args
+                .iter()
+                .any(|(name, value)| name == KEEP_GIT_ARG && is_true(value));
+            let git = GitSource {
+                keep_git_dir: git.keep_git_dir.or(keep.then_some(true)),
+                ..*git
+            };
+            let source = RemoteSource::Git(git);
+            let brought = build::bring(outside, &source, STEP, lease, teller).map_err(failed)?;
+            in_layers(
+                brought.layers,
+                brought.time,
+                request,
+                outside,
+                lease,
+                teller,
             )
         }
-        Dockerfile::File(path) => {
+        Origin::Http => {
+            let source = RemoteSource::Http(HttpSource {
+                url: url.to_owned(),
+                checksum: None,
+                unpack: true,
+            });
+            let brought = build::bring(outside, &source, STEP, lease, teller).map_err(failed)?;
+            let name = file_name(url);
+            let near = Near::Layers(lease.view(&brought.layers)?);
+            match near.text(Path::new(&name)) {
+                // What holds one file of that name and is no archive.
+                Ok(Some(text)) if !brought.unpacked => alone(text, brought.time, request),
+                Err(error) if !brought.unpacked => Err(error),
+                _ => in_layers(
+                    brought.layers,
+                    brought.time,
+                    request,
+                    outside,
+                    lease,
+                    teller,
+                ),
+            }
+        }
+    }
+}
+
+/// `github.com/owner/name` is short for the repository there.
+fn in_full(url: &str) -> String {
+    if !url.starts_with(GITHUB) {
+        return url.to_owned();
+    }
+    let end = url.find(['#', '?']).unwrap_or(url.len());
+    let (repository, rest) = url.split_at(end);
+    let repository = repository.trim_end_matches('/');
+    let repository = repository.strip_suffix(".git").unwrap_or(repository);
+    format!("https://{repository}.git{rest}")
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// The Dockerfile, and the ignore file that goes with it: `<Dockerfile>.dockerignore`.
+///
+/// A file that the person named is theirs to name, wherever it is and through whatever links.
+fn find_dockerfile(
+    request: &BuildRequest,
+    near: &Near,
+    outside: &Outside<'_>,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<(Text, Option<Text>), Error> {
+    match &request.dockerfile {
+        Dockerfile::Stdin => {
+            let text = read_text(std::io::stdin().lock(), Path::new("-"))?;
+            let name = "Dockerfile".to_owned();
+            Ok((Text { name, text }, None))
+        }
+        Dockerfile::Url(url) => {
+            let source = RemoteSource::Http(HttpSource {
+                url: url.clone(),
+                checksum: None,
+                unpack: false,
+            });
+            let step = format!("[internal] load {}", source.shown());
+            let failed = |source| Error::RemoteContext {
+                url: redacted(url),
+                source,
+            };
+            let brought = build::bring(outside, &source, &step, lease, teller).map_err(failed)?;
+            let file = Near::Layers(lease.view(&brought.layers)?);
+            let text = file.text(Path::new(&file_name(url)))?;
+            let text = text.ok_or_else(|| failed("there is no such file".into()))?;
+            Ok((text, None))
+        }
+        Dockerfile::File(path) if matches!(near, Near::Folder(_)) || path.is_absolute() => {
             let text = crate::read_text(path)?;
-            let mut ignore = path.clone().into_os_string();
-            ignore.push(".dockerignore");
-            let ignore = PathBuf::from(ignore);
+            let ignore = beside(path);
             let own = match sys::fs::exists(&ignore) {
                 true => Some(Text {
                     name: display_name(&ignore),
@@ -66,27 +397,44 @@ pub(super) fn read_dockerfile(
                 }),
                 false => None,
             };
-            (
-                Text {
-                    name: display_name(path),
-                    text,
-                },
-                own,
-            )
+            let name = display_name(path);
+            Ok((Text { name, text }, own))
         }
-        Dockerfile::Default => match in_context("Dockerfile")? {
-            Some(found) => (found, in_context("Dockerfile.dockerignore")?),
-            None => match in_context("dockerfile")? {
-                Some(found) => (found, in_context("dockerfile.dockerignore")?),
-                None => return Err(Error::NoDockerfile(request.context.clone())),
-            },
+        Dockerfile::File(path) => match near.text(path)? {
+            Some(found) => Ok((found, None)),
+            None => Err(Error::NoDockerfile {
+                name: path.display().to_string(),
+                context: shown(request),
+            }),
         },
-    };
-    let ignore = match own {
-        Some(own) => Some(own),
-        None => in_context(".dockerignore")?,
-    };
-    Ok((dockerfile, ignore))
+        Dockerfile::Default => {
+            for name in ["Dockerfile", "dockerfile"] {
+                if let Some(found) = near.text(Path::new(name))? {
+                    return Ok((found, near.text(&beside(Path::new(name)))?));
+                }
+            }
+            Err(Error::NoDockerfile {
+                name: "Dockerfile".to_owned(),
+                context: shown(request),
+            })
+        }
+    }
+}
+
+/// The ignore file that goes with a Dockerfile.
+fn beside(dockerfile: &Path) -> PathBuf {
+    let mut ignore = dockerfile.to_owned().into_os_string();
+    ignore.push(".dockerignore");
+    PathBuf::from(ignore)
+}
+
+/// The context as people named it.
+fn shown(request: &BuildRequest) -> String {
+    match &request.context {
+        ContextSource::Folder(path) => format!("`{}`", path.display()),
+        ContextSource::Stdin => "the archive on stdin".to_owned(),
+        ContextSource::Remote(url) => format!("`{}`", redacted(url)),
+    }
 }
 
 fn display_name(path: &Path) -> String {
@@ -112,12 +460,14 @@ pub(super) fn read_text(reader: impl Read, path: &Path) -> Result<String, Error>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::read_request;
     use super::*;
 
     fn request(context: &Path, dockerfile: Dockerfile) -> BuildRequest {
         BuildRequest {
-            context: context.to_owned(),
+            context: context.to_owned().into(),
             dockerfile,
             tags: vec!["a".to_owned(), "a:latest".to_owned()],
             network: "default".to_owned(),
@@ -125,12 +475,65 @@ mod tests {
         }
     }
 
+    fn read(request: &BuildRequest) -> Result<build::Request, Error> {
+        let store = testkit::store();
+        let lease = store.store().lease("test").unwrap();
+        read_request(request, &BTreeMap::new(), &lease, &Teller::new(&|_| ()))
+    }
+
+    #[test]
+    fn f037_a_dockerfile_may_be_a_link_inside_the_context() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Dockerfile.web"), "FROM scratch").unwrap();
+        std::os::unix::fs::symlink("Dockerfile.web", folder.path().join("Dockerfile")).unwrap();
+        let found = read(&request(folder.path(), Dockerfile::Default)).unwrap();
+        assert_eq!(found.dockerfile.text, "FROM scratch");
+    }
+
+    #[test]
+    fn what_was_typed_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_str().unwrap();
+        let of = |text: &str| ContextSource::of(OsStr::new(text));
+        assert_eq!(of("-"), ContextSource::Stdin);
+        assert_eq!(of(folder), ContextSource::Folder(folder.into()));
+        assert_eq!(of("no/such"), ContextSource::Folder("no/such".into()));
+        for remote in [
+            "https://h/a.tar",
+            "https://h/a.git#v1:sub",
+            "git@h:a/b.git",
+            "ssh://git@h/a",
+            "github.com/a/b",
+            "https://h/a.git?ref=a&ref=b",
+        ] {
+            assert_eq!(
+                of(remote),
+                ContextSource::Remote(remote.to_owned()),
+                "{remote}"
+            );
+        }
+        assert_eq!(
+            in_full("github.com/a/b#c:d"),
+            "https://github.com/a/b.git#c:d"
+        );
+        assert_eq!(in_full("github.com/a/b.git"), "https://github.com/a/b.git");
+        assert_eq!(Dockerfile::of(OsStr::new("-")), Dockerfile::Stdin);
+        assert_eq!(
+            Dockerfile::of(OsStr::new("https://h/x")),
+            Dockerfile::Url("https://h/x".to_owned())
+        );
+        assert_eq!(
+            Dockerfile::of(OsStr::new("a/x")),
+            Dockerfile::File("a/x".into())
+        );
+    }
+
     #[test]
     fn f038_a_lower_case_dockerfile_is_used() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("dockerfile"), "FROM scratch").unwrap();
-        let read = read_request(&request(folder.path(), Dockerfile::Default)).unwrap();
-        assert_eq!(read.dockerfile.text, "FROM scratch");
+        let found = read(&request(folder.path(), Dockerfile::Default)).unwrap();
+        assert_eq!(found.dockerfile.text, "FROM scratch");
     }
 
     #[test]
@@ -139,10 +542,10 @@ mod tests {
         let file = folder.path().join("Dockerfile2");
         std::fs::write(&file, "FROM scratch").unwrap();
         std::fs::write(folder.path().join(".dockerignore"), "a").unwrap();
-        let plain = read_request(&request(folder.path(), Dockerfile::File(file.clone()))).unwrap();
+        let plain = read(&request(folder.path(), Dockerfile::File(file.clone()))).unwrap();
         assert_eq!(plain.ignore.unwrap().text, "a");
         std::fs::write(folder.path().join("Dockerfile2.dockerignore"), "b").unwrap();
-        let own = read_request(&request(folder.path(), Dockerfile::File(file))).unwrap();
+        let own = read(&request(folder.path(), Dockerfile::File(file))).unwrap();
         assert_eq!(own.ignore.unwrap().text, "b");
     }
 
@@ -153,7 +556,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("Dockerfile");
         std::os::unix::fs::symlink(outside.path().join("secret"), link).unwrap();
-        assert!(read_request(&request(folder.path(), Dockerfile::Default)).is_err());
+        assert!(read(&request(folder.path(), Dockerfile::Default)).is_err());
     }
 
     #[test]
@@ -167,6 +570,6 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        assert!(read_request(&request(folder.path(), Dockerfile::Default)).is_err());
+        assert!(read(&request(folder.path(), Dockerfile::Default)).is_err());
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sys::root::Root;
-
-use super::context::read_text;
+use super::context::Near;
 
 /// What of a Dockerfile shows that it may include something. Most do not, and are read once only.
 const DIRECTIVE: &str = "barque:";
@@ -14,7 +12,7 @@ const DIRECTIVE: &str = "barque:";
 ///
 /// They are resolved inside the context: a link in it leads to a file in it or to none. The ignore file says nothing about
 /// them, as it says nothing about the Dockerfile.
-pub(super) fn read(dockerfile: &str, context: &Root) -> BTreeMap<String, Result<String, String>> {
+pub(super) fn read(dockerfile: &str, context: &Near) -> BTreeMap<String, Result<String, String>> {
     let mut found = BTreeMap::new();
     if dockerfile.contains(DIRECTIVE) {
         // What is wrong with the Dockerfile is for the build to say.
@@ -27,10 +25,9 @@ pub(super) fn read(dockerfile: &str, context: &Root) -> BTreeMap<String, Result<
     found
 }
 
-fn read_one(path: &str, context: &Root) -> Result<String, String> {
-    let path = Path::new(path);
-    match sys::fs::optional(context.open_file(path)) {
-        Ok(Some(file)) => read_text(file, path).map_err(|error| error.to_string()),
+fn read_one(path: &str, context: &Near) -> Result<String, String> {
+    match context.text(Path::new(path)) {
+        Ok(Some(text)) => Ok(text.text),
         Ok(None) => Err("there is no such file in the build context".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -38,6 +35,8 @@ fn read_one(path: &str, context: &Root) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use sys::root::Root;
+
     use super::*;
 
     const FILE: &str = "# barque: extensions=include\nFROM scratch\nINCLUDE parts/a\n";
@@ -48,7 +47,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("parts")).unwrap();
         std::fs::write(folder.path().join("parts/a"), "INCLUDE b\nINCLUDE gone\n").unwrap();
         std::fs::write(folder.path().join("b"), "ENV B=1\n").unwrap();
-        let root = Root::open(folder.path()).unwrap();
+        let root = Near::Folder(Root::open(folder.path()).unwrap());
         let found = read(FILE, &root);
         assert_eq!(found["b"].as_deref(), Ok("ENV B=1\n"));
         assert!(found["gone"].as_ref().unwrap_err().contains("no such file"));
@@ -68,7 +67,7 @@ mod tests {
         let name = outside.path().file_name().unwrap();
         link("relative", &Path::new("..").join(name).join("secret"));
         link("folder", outside.path());
-        let root = Root::open(folder.path()).unwrap();
+        let root = Near::Folder(Root::open(folder.path()).unwrap());
         let outside = outside.path().join("secret");
         for path in [
             "absolute",
@@ -93,7 +92,7 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        let root = Root::open(folder.path()).unwrap();
+        let root = Near::Folder(Root::open(folder.path()).unwrap());
         let found = read(
             "# barque: extensions=include\nFROM scratch\nINCLUDE b\n",
             &root,

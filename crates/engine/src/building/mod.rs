@@ -13,18 +13,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use build::{Event, Text};
-use build::{Limit, Network, Request};
+use build::{Limit, Network, Request, Teller};
 pub use call::{Answer, Call, Question, call};
-pub use context::Dockerfile;
+pub use context::{ContextSource, Dockerfile};
 pub use dockerfile::lint::Asked;
 pub use dockerfile::{Diagnostic, InvalidValue, Label, Severity, Span, parse_including};
 pub use goals::Goal;
 pub use grants::{Agent, AgentSource, Here, Secret};
 use oci::{Digest, Platform, Reference};
 pub use output::{Annotation, Form, Output, OutputError, Place, Target, annotations, output};
-use sys::root::Root;
+use store::Lease;
 
 use crate::containers::Ulimit;
+use crate::remote::{Host, Limits, Outside};
 use crate::{Engine, Error};
 
 /// Where systems keep the certificate authorities that they trust, as one file.
@@ -36,11 +37,14 @@ const CA_BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// The ssh agent that fetching uses: the one that `--ssh` gives if it says nothing else.
+const DEFAULT_AGENT: &str = "default";
+
 /// What a build is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
-    /// The folder that COPY takes files from.
-    pub context: PathBuf,
+    /// What COPY takes files from.
+    pub context: ContextSource,
     /// Where the Dockerfile is.
     pub dockerfile: Dockerfile,
     /// What names in the Dockerfile mean: `NAME=SOURCE`.
@@ -83,6 +87,8 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// RUN trusts the certificate authorities of this host.
     pub host_ca: bool,
+    /// What of this machine's surroundings the network needs.
+    pub host: Host,
 }
 
 /// What came out.
@@ -139,10 +145,11 @@ impl Engine {
         events: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Vec<Built>, Error> {
         let began = Instant::now();
-        let mut asked = read_request(request)?;
+        let lease = self.store().lease("build")?;
+        let teller = Teller::new(events);
         // They listen until the build is done.
         let agents = grants::Agents::open(&request.agents, self.store())?;
-        asked.ssh = agents.sockets.clone();
+        let asked = read_request(request, &agents.sockets, &lease, &teller)?;
         let platforms = output::platforms(&request.platforms)?;
         let annotations = output::all_annotations(&request.annotations)?;
         let store_only = [Output::new(Form::Image, Place::Store)];
@@ -156,18 +163,18 @@ impl Engine {
             false => &[],
         };
         output::check(outputs, listed, &annotations)?;
-        let teller = build::Teller::new(events);
-        let lease = self.store().lease("build")?;
         let bases = crate::exchange::Bases {
             engine: self,
             lease: lease.clone(),
             always: request.pull,
             teller: &teller,
         };
+        let secrets = asked.secrets.clone();
+        let agent = agents.sockets.get(DEFAULT_AGENT).map(PathBuf::as_path);
         let sources = build::Sources {
             lease: &lease,
             bases: &bases,
-            remote: &build::Offline,
+            remote: &Outside::new(&request.host, Limits::default(), &secrets, agent),
         };
         let solved = goals::solve(asked, goals, &platforms, &sources, &teller)?;
         let mut built = Vec::with_capacity(goals.len());
@@ -200,25 +207,40 @@ impl Engine {
 }
 
 /// Reads what the request names and understands its texts.
-fn read_request(request: &BuildRequest) -> Result<Request, Error> {
-    let folder = sys::fs::canonicalize(&request.context)?;
-    if !sys::fs::metadata(&folder)?.is_dir() {
-        return Err(Error::ContextNotAFolder(request.context.clone()));
-    }
-    let root = Root::open(&folder)?;
-    let (dockerfile, ignore) = context::read_dockerfile(request, &root, &folder)?;
-    let includes = include::read(&dockerfile.text, &root);
+fn read_request(
+    request: &BuildRequest,
+    sockets: &BTreeMap<String, PathBuf>,
+    lease: &Lease,
+    teller: &Teller<'_>,
+) -> Result<Request, Error> {
+    let secrets = request
+        .secrets
+        .iter()
+        .map(|secret| (secret.id.clone(), secret.source.clone()))
+        .collect();
+    // The person named the context, so it may be fetched with their own keys.
+    let own = sockets.get(DEFAULT_AGENT);
+    let own = own.or(request.host.ssh_agent.as_ref());
+    let outside = Outside::new(
+        &request.host,
+        Limits::default(),
+        &secrets,
+        own.map(PathBuf::as_path),
+    );
+    let opened = context::open(request, &outside, lease, teller)?;
+    let includes = include::read(&opened.dockerfile.text, &opened.near);
     let network = match request.network.as_str() {
         "default" | "host" => Network::Host,
         "none" => Network::None,
         other => return Err(Error::Network(other.to_owned())),
     };
     Ok(Request {
-        dockerfile,
+        dockerfile: opened.dockerfile,
         includes,
         also_check: request.also_check.clone(),
-        context: Some(build::ContextFiles::Directory(folder)),
-        ignore,
+        context: opened.files,
+        context_time: opened.time,
+        ignore: opened.ignore,
         contexts: named::contexts(&request.contexts)?,
         build_args: request
             .build_args
@@ -228,11 +250,8 @@ fn read_request(request: &BuildRequest) -> Result<Request, Error> {
         labels: request.labels.clone(),
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
-        secrets: request
-            .secrets
-            .iter()
-            .map(|secret| (secret.id.clone(), secret.source.clone()))
-            .collect(),
+        secrets,
+        ssh: sockets.clone(),
         grants: grants::allowed(&request.allow, request.network == "host")?,
         network,
         add_hosts: request

@@ -89,7 +89,7 @@ fn elsewhere(source: &str) -> Result<NamedContext, String> {
             Origin::Http => NamedContext::Remote(RemoteSource::Http(HttpSource {
                 url: source.to_owned(),
                 checksum: None,
-                unpack: false,
+                unpack: true,
             })),
             Origin::Context => {
                 let path =

@@ -13,7 +13,7 @@ const MAX_RATIO: u64 = 1100;
 
 /// Reads the decompressed bytes of a stream, whatever it is compressed with, or of a plain one.
 #[derive(Debug)]
-pub(super) struct Inflate<R: Read> {
+pub(crate) struct Inflate<R: Read> {
     decoder: Decoder<Counted<R>>,
     taken: Rc<Cell<u64>>,
     given: u64,
@@ -22,7 +22,7 @@ pub(super) struct Inflate<R: Read> {
 
 impl<R: Read> Inflate<R> {
     /// Looks at the first bytes of `source` and decodes accordingly.
-    pub(super) fn new(source: R) -> io::Result<Self> {
+    pub(crate) fn new(source: R) -> io::Result<Self> {
         Self::with_allowance(source, ALLOWANCE)
     }
 

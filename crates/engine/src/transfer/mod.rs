@@ -24,6 +24,7 @@ use oci::{ImageId, Reference};
 pub(crate) use export::{Place, export_tree, write_tree};
 pub use import::ImportRequest;
 pub(crate) use import::time;
+pub(crate) use inflate::Inflate;
 pub(crate) use layout::bring_layout;
 pub use load::LoadError;
 pub(crate) use load::manifest;

@@ -11,7 +11,7 @@ fn try_ask(dockerfile: &str, method: &str, target: Option<&str>) -> Result<Answe
     std::fs::create_dir(&context).unwrap();
     std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
     let request = BuildRequest {
-        context,
+        context: context.into(),
         network: "default".to_owned(),
         target: target.map(str::to_owned),
         ..BuildRequest::default()

@@ -20,7 +20,7 @@ impl Site {
         let context = store.beside().join("context");
         std::fs::create_dir(&context).unwrap();
         let request = BuildRequest {
-            context,
+            context: context.into(),
             network: "default".to_owned(),
             tags: vec!["out:1".to_owned()],
             ..BuildRequest::default()
@@ -34,7 +34,11 @@ impl Site {
     }
 
     fn try_build(&self, dockerfile: &str) -> Result<Built, engine::Error> {
-        std::fs::write(self.request.context.join("Dockerfile"), dockerfile).unwrap();
+        std::fs::write(
+            self.store.beside().join("context").join("Dockerfile"),
+            dockerfile,
+        )
+        .unwrap();
         engine(&self.store).build(&self.request, &|_| {})
     }
 
@@ -81,7 +85,7 @@ impl Site {
 fn f108_env_and_workdir_of_an_oci_layout_apply_to_from() {
     let mut site = Site::new();
     let path = site.layout();
-    std::fs::write(site.request.context.join("file"), "x").unwrap();
+    std::fs::write(site.store.beside().join("context").join("file"), "x").unwrap();
     for source in ["", ":v1"] {
         site.request.contexts = vec![format!("base=oci-layout://{}{source}", path.display())];
         let image = site.build("FROM base\nCOPY file .\n");

@@ -12,4 +12,5 @@ mod hostile;
 mod images;
 mod outputs;
 mod peers;
+mod remote;
 mod support;

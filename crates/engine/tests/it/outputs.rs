@@ -24,7 +24,7 @@ impl Site {
         std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
         std::fs::write(context.join("file"), "content").unwrap();
         let request = BuildRequest {
-            context,
+            context: context.into(),
             network: "default".to_owned(),
             ..BuildRequest::default()
         };
@@ -229,7 +229,7 @@ fn the_image_of_each_platform_is_a_base_for_that_platform() {
         .platforms("linux/amd64,linux/arm64")
         .tags(&["multi:1"]);
     site.build(&[]);
-    let dockerfile = site.request.context.join("Dockerfile");
+    let dockerfile = site.path("context").join("Dockerfile");
     std::fs::write(
         &dockerfile,
         "FROM multi:1\nCOPY --from=multi:1 /on /again\n",
@@ -522,7 +522,7 @@ fn f219_the_epoch_alone_fixes_dates_of_the_config_and_not_of_files() {
     for entry in &found.history {
         assert_eq!(entry.created.as_deref(), Some("2001-09-09T01:46:40Z"));
     }
-    let file = std::fs::metadata(site.request.context.join("file")).unwrap();
+    let file = std::fs::metadata(site.path("context").join("file")).unwrap();
     assert!(
         times(&plain).contains(&file.mtime()),
         "the file keeps its time"
@@ -549,7 +549,7 @@ fn rewriting_times_leaves_the_base_alone_and_older_files_too() {
         .name("base")
         .build(&site.store)
         .unwrap();
-    let old = site.request.context.join("old");
+    let old = site.path("context").join("old");
     let file = std::fs::File::create(old).unwrap();
     file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(5))
         .unwrap();

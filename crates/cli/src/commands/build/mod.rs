@@ -10,7 +10,7 @@ mod sandbox;
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::building::{BuildRequest, Dockerfile, Place};
+use engine::building::{BuildRequest, ContextSource, Dockerfile, Place};
 
 use self::files::Files;
 use self::grants::Grants;
@@ -26,7 +26,9 @@ use crate::render;
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The Dockerfile; `-` for stdin [default: PATH/Dockerfile]
+    /// The Dockerfile: a file, a URL, or `-` for stdin [default: PATH/Dockerfile]
+    ///
+    /// Of a context that is no folder, the path of a file in it.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Name the image: NAME[:TAG]
@@ -73,16 +75,15 @@ pub(crate) struct Build {
     /// Print the image's id only
     #[arg(short, long)]
     quiet: bool,
-    /// The folder that COPY takes files from
-    #[arg(value_name = "PATH")]
+    /// What COPY takes files from: a folder, a URL, or `-` for stdin
+    ///
+    /// A URL is that of an archive, a Dockerfile, or a git repository: `https://HOST/NAME.git#REF:DIRECTORY`. On stdin there is an archive,
+    /// or a Dockerfile and no files.
+    #[arg(value_name = "PATH|URL|-")]
     context: PathBuf,
 }
 
 pub(crate) fn run(args: Build, context: &Context) -> Outcome {
-    if args.context.as_os_str() == "-" {
-        return Err(Failure::new("a context from stdin is not supported")
-            .hint("name a folder, and use `-f -` for a Dockerfile on stdin"));
-    }
     let progress = if args.quiet {
         Progress::Quiet
     } else {
@@ -153,12 +154,12 @@ fn request(args: Build, context: &Context) -> Result<(BuildRequest, Files), Fail
         context.settings.source_date_epoch.as_deref(),
     )?;
     let mut request = BuildRequest {
-        context: args.context,
-        dockerfile: match args.file {
+        context: ContextSource::of(args.context.as_os_str()),
+        dockerfile: match &args.file {
             None => Dockerfile::Default,
-            Some(file) if file.as_os_str() == "-" => Dockerfile::Stdin,
-            Some(file) => Dockerfile::File(file),
+            Some(file) => Dockerfile::of(file.as_os_str()),
         },
+        host: engine::remote::Host::read(crate::settings::text),
         build_args,
         labels: engine::containers::labels(&args.labels)?,
         pull: args.pull,

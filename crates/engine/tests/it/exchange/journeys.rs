@@ -301,7 +301,7 @@ fn from_fetches_what_the_store_does_not_have() {
         &format!("FROM {name}\nCOPY Dockerfile /copied\n"),
     );
     let request = engine::building::BuildRequest {
-        context,
+        context: context.into(),
         network: "default".to_owned(),
         tags: vec!["built:1".to_owned()],
         ..engine::building::BuildRequest::default()
