@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dockerfile::lint::{self, BaseImage, Config, Input};
 use dockerfile::scope::{GlobalScope, Settings};
-use dockerfile::{Diagnostic, Dockerfile, Severity, Span};
+use dockerfile::{Diagnostic, Dockerfile, Parsed, Severity, Span};
 use oci::Reference;
 
 use crate::error::Error;
@@ -83,16 +83,23 @@ pub(crate) fn findings(
 ///
 /// The Dockerfile cannot be parsed, or its `check` directive is wrong.
 pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
-    let file = request.parse().file.map_err(Error::Dockerfile)?;
-    let settings = plan::settings(&file, request);
+    let Parsed { file, included } = request.parse();
+    let file = file.map_err(Error::Dockerfile)?;
+    check_parsed(request, &file)
+        .map(|found| found.into_iter().map(|f| f.with_way(&included)).collect())
+        .map_err(|error| error.placed(request, &included))
+}
+
+fn check_parsed(request: &Request, file: &Dockerfile) -> Result<Vec<Diagnostic>, Error> {
+    let settings = plan::settings(file, request);
     let globals =
-        GlobalScope::new(&file, &settings).map_err(|error| Error::Dockerfile(vec![error]))?;
+        GlobalScope::new(file, &settings).map_err(|error| Error::Dockerfile(vec![error]))?;
     let needed = match request.target.as_deref() {
         None | Some("") => (0..file.stages.len()).collect(),
         Some(_) => outline::needed(
-            &file,
+            file,
             &globals,
-            plan::target(&file, request.target.as_deref())?,
+            plan::target(file, request.target.as_deref())?,
         ),
     };
     let known = Known {
@@ -101,7 +108,7 @@ pub fn check(request: &Request) -> Result<Vec<Diagnostic>, Error> {
         used: &|stage| needed.contains(&stage),
         found: &[],
     };
-    Ok(findings(&file, request, &known)?.0)
+    Ok(findings(file, request, &known)?.0)
 }
 
 /// Findings that stop a build, as errors.

@@ -1,10 +1,11 @@
 //! What a build can answer instead of an image.
 
-use dockerfile::{Diagnostic, Span};
+use dockerfile::{Diagnostic, Included, Span};
 
 use crate::base::BaseError;
 use crate::copy::CopyError;
 use crate::exec::ExecError;
+use crate::request::Request;
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,8 @@ pub enum Error {
         reference: String,
         /// Where it is named.
         span: Span,
+        /// The stage that may have been meant.
+        meant: Option<String>,
         /// Why.
         source: BaseError,
     },
@@ -76,6 +79,21 @@ impl Error {
         }
     }
 
+    /// Marks what mistakes are about as narrowly as the texts allow, and how included files were reached.
+    pub(crate) fn placed(mut self, request: &Request, included: &[Included]) -> Self {
+        if let Self::Dockerfile(mistakes) = &mut self {
+            for mistake in mistakes {
+                let text = match mistake.span.file.checked_sub(1) {
+                    None => Some(&*request.dockerfile.text),
+                    Some(number) => included.get(number as usize).map(|file| &*file.text),
+                };
+                let old = mistake.clone();
+                *mistake = old.narrowed(text.unwrap_or_default()).with_way(included);
+            }
+        }
+        self
+    }
+
     /// The exit code of the process that failed the build, if it was one.
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
@@ -113,10 +131,12 @@ impl From<crate::plan::PlanError> for Error {
             crate::plan::PlanError::Base {
                 reference,
                 span,
+                meant,
                 source,
             } => Self::Base {
                 reference,
                 span,
+                meant,
                 source,
             },
             crate::plan::PlanError::Store(error) => Self::Store(error),

@@ -74,5 +74,7 @@ pub enum Event {
         finding: Diagnostic,
         /// The file that the place is in, as people call it.
         file: String,
+        /// Where that was included, as file and line, from the inside out.
+        way: Vec<(String, u32)>,
     },
 }

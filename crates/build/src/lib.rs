@@ -160,7 +160,6 @@ pub fn solve(
         request.dockerfile.name
     ));
     let dockerfile::Parsed { file, included } = request.parse();
-    let included: Vec<String> = included.into_iter().map(|file| file.path).collect();
     let parsed = file.map_err(|errors| {
         told.failed(
             &errors
@@ -176,7 +175,10 @@ pub fn solve(
         file: &parsed,
         included: &included,
     };
-    let mut one = |request: &Request| solve_one(request, read, sources, teller, &mut warned);
+    let mut one = |request: &Request| {
+        solve_one(request, read, sources, teller, &mut warned)
+            .map_err(|error| error.placed(request, read.included))
+    };
     match platforms {
         [] => Ok(vec![one(request)?]),
         _ => platforms
@@ -192,11 +194,11 @@ pub fn solve(
     }
 }
 
-/// A Dockerfile that was read, and the paths of what it includes.
+/// A Dockerfile that was read, and what it includes.
 #[derive(Clone, Copy)]
 struct Read<'a> {
     file: &'a dockerfile::Dockerfile,
-    included: &'a [String],
+    included: &'a [dockerfile::Included],
 }
 
 /// Builds for one platform; `warned` has the findings that were told already.
@@ -226,12 +228,17 @@ fn solve_one(
     }
     for finding in findings {
         if !warned.contains(&finding) {
-            let place = finding.span.file.checked_sub(1);
-            let file = place.and_then(|number| included.get(number as usize));
-            let file = file.unwrap_or(&request.dockerfile.name).clone();
+            let name = |span: dockerfile::Span| {
+                let file = span.file.checked_sub(1);
+                let file = file.and_then(|number| included.get(number as usize));
+                file.map_or(&request.dockerfile.name, |file| &file.path)
+                    .clone()
+            };
+            let way = dockerfile::way(finding.span, included);
             teller.tell(Event::Warning {
+                file: name(finding.span),
+                way: way.map(|at| (name(at), at.first_line)).collect(),
                 finding: finding.clone(),
-                file,
             });
             warned.push(finding);
         }

@@ -34,7 +34,7 @@ mod span;
 mod suggest;
 
 pub use ast::*;
-pub use diagnostic::{Diagnostic, Label, Severity};
+pub use diagnostic::{Diagnostic, Label, Severity, way};
 pub use excerpt::excerpt;
 pub use invalid::InvalidValue;
 pub use parse::{

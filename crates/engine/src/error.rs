@@ -433,8 +433,9 @@ fn build_hints(error: &build::Error) -> Vec<String> {
     match error {
         // They stand with the mistakes: see `Error::mistakes`.
         build::Error::Dockerfile(_) => Vec::new(),
-        build::Error::Base { .. } => {
-            vec!["`barque images` lists what is in the store; `barque load` and `barque import` add to it".to_owned()]
+        build::Error::Base { meant, .. } => {
+            let meant = meant.iter().map(|name| format!("did you mean `{name}`?"));
+            meant.chain(["`barque images` lists what is in the store; `barque load` and `barque import` add to it".to_owned()]).collect()
         }
         build::Error::Step(failure) if owner_is_not_mapped(&failure.source) => {
             vec![MORE_IDS.to_owned()]

@@ -41,6 +41,8 @@ pub enum PlanError {
         reference: String,
         /// Where it is named.
         span: Span,
+        /// The stage that may have been meant.
+        meant: Option<String>,
         /// Why.
         source: BaseError,
     },
@@ -369,7 +371,8 @@ impl Planner<'_> {
             }
             Named::Image(wanted) => {
                 external = true;
-                let (step, config) = self.image(&wanted, &platform, "", stage.base_span)?;
+                let image = self.image(&wanted, &platform, "", stage.base_span);
+                let (step, config) = image.map_err(|e| self.or_meant(e, number, &base))?;
                 if self.steps[step].name.is_empty() {
                     // How many steps there are is known now that its triggers are.
                     let triggers = self.triggers(number, &config.config.on_build)?;

@@ -142,6 +142,18 @@ impl Planner<'_> {
             })
     }
 
+    /// Adds the stage or named context whose name is nearest to one that turned out to be no image.
+    pub(super) fn or_meant(&self, mut error: PlanError, number: usize, name: &str) -> PlanError {
+        if let PlanError::Base { meant, .. } = &mut error {
+            let stages = self.file.stages[..number].iter();
+            let names = stages.filter_map(|stage| stage.name.as_deref());
+            let contexts = self.request.contexts.keys().map(String::as_str);
+            *meant =
+                dockerfile::nearest(&name.to_lowercase(), names.chain(contexts)).map(str::to_owned);
+        }
+        error
+    }
+
     /// The step of an image, and its config.
     pub(super) fn image(
         &mut self,
@@ -157,6 +169,7 @@ impl Planner<'_> {
         let fail = |source| PlanError::Base {
             reference: wanted.shown(),
             span,
+            meant: None,
             source,
         };
         let image = match wanted {
@@ -216,7 +229,8 @@ impl Planner<'_> {
             Named::Remote(source) => self.remote(source, span),
             Named::Image(wanted) => {
                 let shown = format!("FROM {}", wanted.shown());
-                Origin::Step(Some(self.image(&wanted, platform, &shown, span)?.0))
+                let image = self.image(&wanted, platform, &shown, span);
+                Origin::Step(Some(image.map_err(|e| self.or_meant(e, number, name))?.0))
             }
             Named::Scratch => Origin::Step(None),
         })

@@ -69,6 +69,51 @@ fn f104_a_mistyped_target_has_a_hint() {
 }
 
 #[test]
+fn a_mistyped_stage_of_from_and_copy_has_a_hint_and_a_place() {
+    let mut site = Site::new();
+    let directory = NamedContext::Directory(site.path("."));
+    site.request.contexts.insert("assets".to_owned(), directory);
+    let stage = "FROM scratch AS build\nENV a=b\n";
+    for (rest, expected) in [
+        ("FROM scratch\nCOPY --from=biuld /f /f\n", "build"),
+        (
+            "FROM scratch\nRUN --mount=from=asets,target=/m x\n",
+            "assets",
+        ),
+        ("FROM Bild\nENV a=b\n", "build"),
+    ] {
+        match site.try_build(&format!("{stage}{rest}")) {
+            Err(build::Error::Base { meant, .. }) => assert_eq!(meant.as_deref(), Some(expected)),
+            Err(build::Error::Dockerfile(found)) => {
+                let hint = format!("did you mean `{expected}`?");
+                assert_eq!(found[0].hints, [hint], "{rest}");
+            }
+            _ => panic!("the build did not fail as it should: {rest}"),
+        }
+    }
+}
+
+#[test]
+fn what_only_the_plan_sees_is_marked_as_narrowly_as_what_the_parser_sees() {
+    let mut site = Site::new();
+    site.request.target = Some("0".to_owned());
+    for (text, marked) in [
+        ("COPY --from=build /f /f", "build"),
+        ("RUN --mount=target=/m,from=build x", "build"),
+        ("RUN --network=host x", "RUN --network=host"),
+        ("USER ${A:?}", "USER ${A:?}"),
+    ] {
+        let source = format!("FROM scratch\n{text}\nFROM scratch AS build\n");
+        match site.try_build(&source) {
+            Err(build::Error::Dockerfile(found)) => {
+                assert_eq!(&source[found[0].span.range()], marked, "{}", found[0]);
+            }
+            _ => panic!("the build did not fail as it should: {text}"),
+        }
+    }
+}
+
+#[test]
 fn f105_f110_named_contexts_replace_images() {
     let mut site = Site::new();
     image()

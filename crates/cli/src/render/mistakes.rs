@@ -181,10 +181,10 @@ error: unknown instruction `COPPY`
   = hint: did you mean `COPY`?
 
 error: unknown key `typ` in `typ=cache` of `--mount`
- --> Dockerfile:3:5
+ --> Dockerfile:3:13
   |
 3 | RUN --mount=typ=cache,target=/c x
-  |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |             ^^^
   |
   = hint: did you mean `type`?"
         );

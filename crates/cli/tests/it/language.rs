@@ -49,6 +49,24 @@ fn an_included_file_is_read_from_the_context_and_its_mistakes_are_shown_in_it() 
 }
 
 #[test]
+fn a_finding_in_an_included_file_tells_where_that_was_included() {
+    let environment = Environment::new();
+    let file = "# barque: extensions=include\nFROM scratch\n\nINCLUDE parts/all\n";
+    environment.write("c/Dockerfile", file);
+    environment.write("c/parts/all", "LABEL a=1\nINCLUDE parts/one\n");
+    environment.write("c/parts/one", "LABEL b 1\n");
+    let answer = environment.barque(&["build", "--progress", "plain", "c"]);
+    answer.ok();
+    let way = "included at parts/all:2, included at Dockerfile:4 (parts/one:1, docs/checks/LegacyKeyValueFormat.md)";
+    assert!(answer.stderr.contains(way), "{}", answer.stderr);
+    let answer = environment.barque(&["build", "--check", "c"]);
+    let text = &answer.stdout;
+    assert!(text.contains("parts/one:1\n"), "{text}");
+    let way = "included here: parts/all:2\nincluded here: Dockerfile:4\n";
+    assert!(text.contains(way), "{text}");
+}
+
+#[test]
 fn a_missing_source_is_shown_in_dockers_form_with_the_nearest_name() {
     let environment = Environment::new();
     environment.write("c/Dockerfile", "FROM scratch\nCOPY pakage.json /\n");

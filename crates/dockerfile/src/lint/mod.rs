@@ -16,6 +16,8 @@ mod stage;
 pub use config::{Asked, Config};
 pub use rules::{RULES, Rule};
 
+use std::collections::BTreeMap;
+
 use crate::ast::Dockerfile;
 use crate::ignore::Patterns;
 use crate::scope::Settings;
@@ -49,7 +51,8 @@ pub struct Input<'a> {
     pub is_used: &'a dyn Fn(usize) -> bool,
 }
 
-/// Checks a file against all rules that the configuration wants, in the order of the file.
+/// Checks a file against all rules that the configuration wants, in the order of the file. What stands in a stage that is
+/// not part of the build is not reported, but that nothing uses the stage is, unless a target was asked for.
 pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
     let mut report = Report {
         config,
@@ -61,8 +64,37 @@ pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
     file::check(input, &mut report);
     stage::check(input, &mut report);
     let mut found = report.found;
+    let places = Places::of(input.file);
+    let no_target = input.settings.target_stage.is_none();
+    found.retain(|finding| {
+        let stage = places.stage(finding.span);
+        (no_target && finding.code == rules::UNUSED_STAGE.name)
+            || stage.is_none_or(|stage| (input.is_used)(stage))
+    });
     found.sort_by_key(|d| (d.span.file, d.span.start));
     found
+}
+
+/// Which stage each instruction belongs to: its file and first byte, and its last one with the stage.
+struct Places(BTreeMap<(u32, usize), (usize, usize)>);
+
+impl Places {
+    fn of(file: &Dockerfile) -> Self {
+        let mut places = BTreeMap::new();
+        for (number, stage) in file.stages.iter().enumerate() {
+            let spans = stage.instructions.iter().map(|i| i.span);
+            for span in spans.chain([stage.span]) {
+                places.insert((span.file, span.start), (span.end, number));
+            }
+        }
+        Self(places)
+    }
+
+    /// The stage in whose instructions a place is.
+    fn stage(&self, place: Span) -> Option<usize> {
+        let (&(file, _), &(end, stage)) = self.0.range(..=(place.file, place.start)).next_back()?;
+        (file == place.file && place.start <= end).then_some(stage)
+    }
 }
 
 /// Findings, as far as they are wanted.

@@ -41,7 +41,8 @@ fn kept(input: &Input<'_>, globals: &GlobalScope) -> BTreeSet<usize> {
     let stages = &input.file.stages;
     let asked = input.settings.target_stage.as_deref();
     let mut at = asked
-        .and_then(|name| input.file.find_stage(name))
+        .and_then(|name| input.file.find_stage(name).or_else(|| name.parse().ok()))
+        .filter(|stage| *stage < stages.len())
         .or(stages.len().checked_sub(1));
     let mut kept = BTreeSet::new();
     while let Some(index) = at {
@@ -65,6 +66,8 @@ struct State {
     known_base: bool,
     has_shell: bool,
     has_workdir: bool,
+    /// The stage is for Windows.
+    windows: bool,
     /// The WORKDIR, as far as it is known.
     workdir: String,
     /// The USER, as far as it is known.
@@ -89,8 +92,11 @@ fn begin(
         let name = s.name.as_deref();
         name.is_some_and(|name| name.eq_ignore_ascii_case(&base))
     });
+    let platform = stage.platform.as_ref().and_then(|p| globals.expand(p).ok());
+    let asked = platform.map(|platform| platform.text.split('/').next() == Some("windows"));
     if let Some(parent) = earlier.and_then(|at| done.get(at)) {
         return State {
+            windows: asked.unwrap_or(parent.windows),
             scope: parent.scope.child(),
             workdir: parent.workdir.clone(),
             user: parent.user.clone(),
@@ -111,6 +117,7 @@ fn begin(
         known_base,
         has_shell: image.has_shell,
         has_workdir: false,
+        windows: asked.unwrap_or(input.settings.target.os == "windows"),
         workdir: "/".to_owned(),
         user: String::new(),
         cmd: None,
@@ -411,12 +418,25 @@ impl Context<'_, '_, '_> {
         let Some(path) = self.expand(state, path) else {
             return;
         };
-        if !state.has_workdir && !path.starts_with('/') {
+        if !state.has_workdir && !is_absolute(&path, state.windows) {
             let message = format!("`{path}` is relative to whatever the base image has");
             self.warn(&rules::WORKDIR_RELATIVE_PATH, message);
         }
         state.has_workdir = true;
         state.workdir = crate::path::join(&state.workdir, &path);
+    }
+}
+
+/// Whether a path begins at a root: in an image for Windows, that of drive C or of whatever drive it is.
+fn is_absolute(path: &str, windows: bool) -> bool {
+    if !windows {
+        return path.starts_with('/');
+    }
+    let path = path.replace('\\', "/");
+    match path.split_once(':') {
+        Some((drive, path)) => drive.eq_ignore_ascii_case("c") && path.starts_with('/'),
+        // Two of them begin the name of another host.
+        None => path.starts_with('/') && !path.starts_with("//"),
     }
 }
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::keyword::Keyword;
 use super::lines::Logical;
-use super::words::Word;
+use super::words::{Flag, Word};
 use super::{MAX_ERRORS, diagnostic};
+use crate::diagnostic::named_in;
 use crate::extension::{Extension, Extensions};
 use crate::{Diagnostic, InvalidValue, Span};
 
@@ -50,6 +51,16 @@ impl<'c> Context<'c, '_> {
             let span = self.span(range);
             self.errors.push(diagnostic(code, span, error));
         }
+    }
+
+    /// An error at what it names of a flag, or at all of the flag.
+    pub(super) fn flag_error(&mut self, code: &'static str, flag: &Flag, error: InvalidValue) {
+        let named = named_in(&error.message, &self.line.text[flag.range.clone()]).next();
+        let range = match named {
+            Some(part) => flag.range.start + part.start..flag.range.start + part.end,
+            None => flag.range.clone(),
+        };
+        self.error(code, range, error);
     }
 
     pub(super) fn error_at_keyword(&mut self, code: &'static str, error: InvalidValue) {

@@ -101,24 +101,20 @@ fn known<'f>(cx: &mut Context<'_, '_>, flags: &'f [Flag], spec: &Spec) -> Vec<Kn
                 (None, []) => Some(format!("{keyword} has no flags")),
                 (None, _) => None,
             };
-            cx.error(
-                "unknown-flag",
-                flag.range.clone(),
-                InvalidValue { message, hint },
-            );
+            cx.flag_error("unknown-flag", flag, InvalidValue { message, hint });
             continue;
         };
         let value = match checked(shape, name, value) {
             Ok(value) => value,
             Err(error) => {
-                cx.error("invalid-flag", flag.range.clone(), error);
+                cx.flag_error("invalid-flag", flag, error);
                 continue;
             }
         };
         let once = shape != Shape::List;
         if once && found.iter().any(|earlier| earlier.name == name) {
             let error = InvalidValue::new(format!("flag `--{name}` is given twice"));
-            cx.error("duplicate-flag", flag.range.clone(), error);
+            cx.flag_error("duplicate-flag", flag, error);
             continue;
         }
         found.push(Known { name, value, flag });
@@ -155,7 +151,7 @@ pub(super) fn taken_away(cx: &mut Context<'_, '_>, flags: &[Flag]) -> Option<Gon
     match (on("reset"), on("unset")) {
         (Some(_), Some(both)) => {
             let error = InvalidValue::new("`--reset` and `--unset` do not go together");
-            cx.error("invalid-flag", both.flag.range.clone(), error);
+            cx.flag_error("invalid-flag", both.flag, error);
             Some(Gone::These)
         }
         (Some(_), None) => Some(Gone::All),
@@ -190,7 +186,7 @@ pub(super) fn run(cx: &mut Context<'_, '_>, flags: &[Flag]) -> RunFlags {
             _ => device(value).map(|device| out.devices.push(device)),
         };
         if let Err(error) = result {
-            cx.error("invalid-flag", flag.range.clone(), error);
+            cx.flag_error("invalid-flag", flag, error);
         }
     }
     out
@@ -257,7 +253,7 @@ pub(super) fn copy(cx: &mut Context<'_, '_>, flags: &[Flag], add: bool) -> CopyF
             "from" => {
                 out.from = text();
                 if let Err(error) = check_from(value, cx.escape()) {
-                    cx.error("invalid-flag", flag.range.clone(), error);
+                    cx.flag_error("invalid-flag", flag, error);
                 }
             }
             "chown" => out.chown = text(),
@@ -265,7 +261,7 @@ pub(super) fn copy(cx: &mut Context<'_, '_>, flags: &[Flag], add: bool) -> CopyF
                 out.chmod = text();
                 let known_now = !value.is_empty() && !value.contains(['$', '\\', '`']);
                 if let Some(Err(error)) = known_now.then(|| chmod::Chmod::parse(value)) {
-                    cx.error("invalid-flag", flag.range.clone(), error);
+                    cx.flag_error("invalid-flag", flag, error);
                 }
             }
             "if-exists" => out.if_exists = on,
@@ -302,8 +298,8 @@ pub(super) fn healthcheck(cx: &mut Context<'_, '_>, flags: &[Flag]) -> Healthche
             _ => retries(value).map(|r| out.retries = r),
         };
         if let Err(mut error) = result {
-            error.message = format!("`--{name}`: {}", error.message);
-            cx.error("invalid-flag", flag.range.clone(), error);
+            error.message = format!("{} (in `--{name}`)", error.message);
+            cx.flag_error("invalid-flag", flag, error);
         }
     }
     out

@@ -32,6 +32,8 @@ pub struct Included {
     pub path: String,
     /// What is in it.
     pub text: Arc<str>,
+    /// The INCLUDE that brought it in first.
+    pub at: Span,
 }
 
 /// The files met so far, and those that are being read.
@@ -60,7 +62,7 @@ impl<'l> Includes<'l> {
     }
 
     /// Begins a file: its number among those included, and its text.
-    fn enter(&mut self, path: &str) -> Result<(usize, Arc<str>), InvalidValue> {
+    fn enter(&mut self, path: &str, at: Span) -> Result<(usize, Arc<str>), InvalidValue> {
         let known = self.included.iter().position(|i| i.path == path);
         if known.is_some_and(|number| self.open.contains(&number)) {
             let way = self.open.iter().map(|n| self.included[*n].path.as_str());
@@ -85,6 +87,7 @@ impl<'l> Includes<'l> {
                 self.included.push(Included {
                     path: path.to_owned(),
                     text: text.into(),
+                    at,
                 });
                 self.included.len() - 1
             }
@@ -157,7 +160,7 @@ impl Parser<'_, '_, '_> {
 
     /// Reads the instructions of another file.
     pub(super) fn include(&mut self, path: &str, span: Span) {
-        let (number, text) = match self.shared.includes.enter(path) {
+        let (number, text) = match self.shared.includes.enter(path, span) {
             Ok(entered) => entered,
             Err(error) => {
                 self.shared.errors.push(diagnostic("include", span, error));

@@ -166,6 +166,36 @@ fn f216_unused_stages_are_left_alone_unless_asked_for() {
     let source = "FROM x AS a\nENV a b\nFROM y\n";
     assert_eq!(found_with(source, None, &|index| index == 1), []);
     assert_eq!(found(source), one("LegacyKeyValueFormat", 2));
+    // Rules about FROM lines and about the whole file as well.
+    let source = "FROM x AS A\nMAINTAINER m\nrun a \\\n\n b\nFROM y as b\nRUN c\n";
+    assert_eq!(
+        found_with(source, None, &|index| index == 1),
+        one("FromAsCasing", 6)
+    );
+    assert_eq!(found_with(source, None, &|index| index == 0).len(), 4);
+}
+
+#[test]
+fn a_working_directory_is_absolute_as_the_platform_of_its_stage_has_it() {
+    let start = "# escape=`\nFROM --platform=windows/amd64 x AS windows\n";
+    for (path, expected) in [
+        ("C:\\go", 0),
+        ("c:/go", 0),
+        ("\\go", 0),
+        ("/go", 0),
+        ("C:go", 1),
+        ("D:\\go", 1),
+        ("\\\\host\\go", 1),
+        ("go", 1),
+    ] {
+        let found = found(&format!("{start}WORKDIR {path}\n"));
+        let found = found
+            .iter()
+            .filter(|(rule, _)| rule == "WorkdirRelativePath");
+        assert_eq!(found.count(), expected, "{path}");
+    }
+    let linux = "# escape=`\nFROM x\nWORKDIR C:\\go\n";
+    assert_eq!(found(linux), one("WorkdirRelativePath", 3));
 }
 
 #[test]

@@ -91,6 +91,10 @@ impl Engine {
     pub fn call(&self, request: &BuildRequest, call: Call) -> Result<Answer, Error> {
         let lease = self.store().lease("build")?;
         let asked = read_request(request, &BTreeMap::new(), &lease, &Teller::new(&|_| ()))?;
+        let asked = build::Request {
+            target: request.target.clone(),
+            ..asked
+        };
         let texts = asked.sources();
         let failed = |source: build::Error| Error::Build {
             sources: texts.clone(),
@@ -306,6 +310,15 @@ fn check_text(found: &[Diagnostic], texts: &[super::Text]) -> String {
             finding.code, finding.message
         )
         .ok();
+        for label in finding
+            .labels
+            .iter()
+            .filter(|l| l.span.file != finding.span.file)
+        {
+            let file = texts.get(label.span.file as usize);
+            let file = file.map_or("", |text| &text.name);
+            writeln!(text, "{}: {file}:{}", label.text, label.span.first_line).ok();
+        }
     }
     text
 }

@@ -46,12 +46,13 @@ fn f216_a_check_looks_at_all_stages_and_at_no_image() {
         text.contains("Dockerfile:1\n--------------------\n   1 | >>> FROM nowhere:1 AS Base\n"),
         "{text}"
     );
-    let of_target = try_ask(BAD, "check", Some("base")).unwrap();
-    assert!(
-        of_target.text.contains("StageNameCasing"),
-        "{}",
-        of_target.text
-    );
+    for (target, found, other) in [
+        ("base", "StageNameCasing", "JSONArgsRecommended"),
+        ("1", "JSONArgsRecommended", "StageNameCasing"),
+    ] {
+        let text = try_ask(BAD, "check", Some(target)).unwrap().text;
+        assert!(text.contains(found) && !text.contains(other), "{text}");
+    }
     let answer = ask("FROM scratch\n", "check");
     assert_eq!(
         (answer.text.as_str(), answer.failed),

@@ -96,6 +96,10 @@ pub(crate) fn run(args: Build, context: &Context) -> Outcome {
     };
     let (mut request, files) = request(args, context)?;
     if let Some(call) = call {
+        if goals.len() > 1 {
+            let failure = Failure::new("a question about a Dockerfile takes one `--target`");
+            return Err(failure.hint("ask once for each, or for all stages by leaving it out"));
+        }
         request.target = goals.first().and_then(|goal| goal.stage.clone());
         return answer(&request, call, context);
     }
@@ -203,6 +207,7 @@ fn last_line(built: &engine::building::Built) -> String {
 
 fn show(display: &Display, event: &engine::building::Event) {
     use engine::building::Event as Built;
+    let mut text = String::new();
     display.show(match event {
         Built::StepStarted { step, name } => Event::Started { step: *step, name },
         Built::StepLog {
@@ -221,11 +226,17 @@ fn show(display: &Display, event: &engine::building::Event) {
             step: *step,
             message: error,
         },
-        Built::Warning { finding, file } => Event::Warning {
-            place: Some((file, finding.span.first_line)),
-            check: finding.page().is_some().then_some(finding.code),
-            text: &finding.message,
-        },
+        Built::Warning { finding, file, way } => {
+            text.push_str(&finding.message);
+            for (file, line) in way {
+                text.push_str(&format!(", included at {file}:{line}"));
+            }
+            Event::Warning {
+                place: Some((file, finding.span.first_line)),
+                check: finding.page().is_some().then_some(finding.code),
+                text: &text,
+            }
+        }
         _ => return,
     });
 }
