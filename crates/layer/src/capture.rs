@@ -1,11 +1,11 @@
 //! What a container changed becomes a layer: from an overlay's upper directory to entries.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sys::root::{Kind as Sort, Links, Root, Stat};
+use sys::root::{Kind as Sort, Links, Pinned, Root, Stat, Time as Moment, present};
 
 use crate::ingest::{Ingest, IngestError};
 use crate::meta::{Kind, Meta, Time, is_overlay_xattr};
@@ -74,7 +74,10 @@ struct Marks {
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Appends what `upper`, the upper directory of an overlay that nobody uses any more, says to `ingest`; gives the number of entries.
+/// Appends what `upper`, the upper directory of an overlay, says to `ingest`; gives the number of entries.
+///
+/// While somebody still uses the overlay the result is whole, but not of one moment: what vanishes before it is read is left out,
+/// each entry is what it was when it was reached, and a file that changes its size meanwhile is cut or filled with zeros.
 ///
 /// The order is that of the names, a directory before what is in it. Deletions and opaque directories become what a tar has for
 /// them; hard links within `upper` stay hard links; sockets and the attributes of overlayfs are left out. An empty
@@ -96,7 +99,7 @@ pub fn capture(
         links: HashMap::new(),
     };
     let stat = capture.root.stat(Path::new("."))?;
-    let marks = capture.marks(&capture.root, Path::new("."), b"/")?;
+    let marks = marks(capture.root.xattrs(Path::new("."))?, b"/")?;
     if options.root {
         let meta = capture.meta(Kind::Dir, &stat, marks.xattrs);
         capture.ingest.append_bytes(b"./", &meta, b"")?;
@@ -110,7 +113,7 @@ pub fn capture(
     while let Some(next) = pending.pop() {
         match next {
             Pending::Directory(path) => capture.list(&path, &mut pending)?,
-            Pending::Entry(path, sort) => capture.entry(&path, sort, &mut pending)?,
+            Pending::Entry(path) => capture.entry(&path, &mut pending)?,
         }
     }
     Ok(ingest.entries() - before)
@@ -118,20 +121,30 @@ pub fn capture(
 
 enum Pending {
     Directory(Vec<u8>),
-    Entry(Vec<u8>, Sort),
+    Entry(Vec<u8>),
+}
+
+/// The first name of a file that has several.
+struct First {
+    path: Vec<u8>,
+    /// While somebody writes, a number can come back as that of another file: then these differ.
+    size: u64,
+    mtime: Moment,
 }
 
 struct Capture<'a, 'b> {
     root: Root,
     ingest: &'a mut Ingest,
     options: &'a CaptureOptions<'b>,
-    /// First name of each inode that has several.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    /// By device and number.
+    links: HashMap<(u64, u64), First>,
 }
 
 impl Capture<'_, '_> {
     fn list(&self, dir: &[u8], pending: &mut Vec<Pending>) -> Result<(), CaptureError> {
-        let mut entries = self.root.read_dir(as_path(dir))?;
+        let Some(mut entries) = present(self.root.read_dir(as_path(dir)))? else {
+            return Ok(());
+        };
         entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
         for entry in entries {
             let mut path = dir.to_vec();
@@ -142,67 +155,89 @@ impl Capture<'_, '_> {
             if self.options.skip.is_some_and(|skip| skip(&path)) {
                 continue;
             }
-            pending.push(Pending::Entry(path, entry.kind));
+            pending.push(Pending::Entry(path));
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        path: &[u8],
-        sort: Sort,
-        pending: &mut Vec<Pending>,
-    ) -> Result<(), CaptureError> {
-        if sort == Sort::Socket {
+    fn entry(&mut self, path: &[u8], pending: &mut Vec<Pending>) -> Result<(), CaptureError> {
+        let Some(found) = present(self.root.pin(as_path(path)))? else {
+            return Ok(());
+        };
+        let stat = found.stat()?;
+        if stat.kind == Sort::Socket {
             return Ok(());
         }
-        // One resolution of the parent for all that follows.
-        let parent = as_path(path).parent().unwrap_or(Path::new("")).to_owned();
-        let name = PathBuf::from(as_path(path).file_name().unwrap_or_default());
-        let dir = self.root.open_dir(&parent)?.with_links(Links::Refuse);
-        let stat = dir.stat(&name)?;
         if stat.kind == Sort::CharDevice && stat.rdev == (0, 0) {
             return Ok(self.ingest.whiteout(path)?);
         }
-        let marks = self.marks(&dir, &name, path)?;
+        let marks = marks(found.xattrs()?, path)?;
         if marks.whiteout && stat.kind == Sort::File {
             return Ok(self.ingest.whiteout(path)?);
         }
-        if stat.kind != Sort::Dir && stat.nlink > 1 {
-            if let Some(first) = self.links.get(&(stat.dev, stat.ino)) {
-                let target = first.clone();
-                let meta = self.meta(Kind::HardLink { target }, &stat, Vec::new());
-                self.ingest.append_bytes(path, &meta, b"")?;
-                return Ok(());
-            }
-            self.links.insert((stat.dev, stat.ino), path.to_vec());
+        if self.is_one_more_name(path, &stat)? {
+            return Ok(());
         }
+        self.append(path, &found, &stat, marks.xattrs)?;
+        if stat.kind == Sort::Dir {
+            if marks.opaque && self.hides(path)? {
+                self.ingest.opaque(path)?;
+            }
+            pending.push(Pending::Directory(path.to_vec()));
+        } else if stat.nlink > 1 {
+            let first = First {
+                path: path.to_vec(),
+                size: stat.size,
+                mtime: stat.mtime,
+            };
+            self.links.insert((stat.dev, stat.ino), first);
+        }
+        Ok(())
+    }
+
+    /// True for a file that the layer has under another name; then this name is there, too.
+    fn is_one_more_name(&mut self, path: &[u8], stat: &Stat) -> Result<bool, CaptureError> {
+        if stat.kind == Sort::Dir || stat.nlink < 2 {
+            return Ok(false);
+        }
+        let target = match self.links.get(&(stat.dev, stat.ino)) {
+            Some(first) if first.size == stat.size && first.mtime == stat.mtime => {
+                first.path.clone()
+            }
+            _ => return Ok(false),
+        };
+        let meta = self.meta(Kind::HardLink { target }, stat, Vec::new());
+        self.ingest.append_bytes(path, &meta, b"")?;
+        Ok(true)
+    }
+
+    /// The entry itself, and of a file the content.
+    fn append(
+        &mut self,
+        path: &[u8],
+        found: &Pinned,
+        stat: &Stat,
+        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), CaptureError> {
         let (major, minor) = stat.rdev;
         let kind = match stat.kind {
             Sort::File => {
-                let file = dir.open_file(&name)?;
-                let meta = self.meta(Kind::File { size: stat.size }, &stat, marks.xattrs);
-                self.ingest.append_file(path, &meta, &file, 0)?;
+                let file = found.open_file()?;
+                let meta = self.meta(Kind::File { size: stat.size }, stat, xattrs);
+                self.ingest.append_moving_file(path, &meta, &file)?;
                 return Ok(());
             }
             Sort::Dir => Kind::Dir,
             Sort::Symlink => Kind::Symlink {
-                target: dir.read_link(&name)?.into_vec(),
+                target: found.read_link()?.into_vec(),
             },
             Sort::CharDevice => Kind::CharDevice { major, minor },
             Sort::BlockDevice => Kind::BlockDevice { major, minor },
             Sort::Fifo => Kind::Fifo,
             Sort::Socket => return Ok(()),
         };
-        let is_dir = kind == Kind::Dir;
-        let meta = self.meta(kind, &stat, marks.xattrs);
+        let meta = self.meta(kind, stat, xattrs);
         self.ingest.append_bytes(path, &meta, b"")?;
-        if is_dir {
-            if marks.opaque && self.hides(path)? {
-                self.ingest.opaque(path)?;
-            }
-            pending.push(Pending::Directory(path.to_vec()));
-        }
         Ok(())
     }
 
@@ -235,39 +270,39 @@ impl Capture<'_, '_> {
             xattrs,
         }
     }
-
-    fn marks(&self, dir: &Root, name: &Path, path: &[u8]) -> Result<Marks, CaptureError> {
-        let mut marks = Marks::default();
-        for (name, value) in dir.xattrs(name)? {
-            let name = name.into_vec();
-            if !is_overlay_xattr(&name) {
-                marks.xattrs.push((name, value));
-                continue;
-            }
-            let last = name.rsplit(|byte| *byte == b'.').next();
-            match (last.unwrap_or_default(), &value[..]) {
-                (b"opaque", b"y") => marks.opaque = true,
-                (b"whiteout", _) => marks.whiteout = true,
-                (b"redirect", _) => {
-                    return Err(CaptureError::Incomplete {
-                        path: path.to_vec(),
-                        attribute: "redirect",
-                    });
-                }
-                (b"metacopy", _) => {
-                    return Err(CaptureError::Incomplete {
-                        path: path.to_vec(),
-                        attribute: "metacopy",
-                    });
-                }
-                // `origin`, `impure`, `nlink` and the like help overlayfs and say nothing about the content.
-                _ => {}
-            }
-        }
-        Ok(marks)
-    }
 }
 
+/// Sorts the attributes of the entry at `path`.
+fn marks(xattrs: Vec<(OsString, Vec<u8>)>, path: &[u8]) -> Result<Marks, CaptureError> {
+    let mut marks = Marks::default();
+    for (name, value) in xattrs {
+        let name = name.into_vec();
+        if !is_overlay_xattr(&name) {
+            marks.xattrs.push((name, value));
+            continue;
+        }
+        let last = name.rsplit(|byte| *byte == b'.').next();
+        match (last.unwrap_or_default(), &value[..]) {
+            (b"opaque", b"y") => marks.opaque = true,
+            (b"whiteout", _) => marks.whiteout = true,
+            (b"redirect", _) => {
+                return Err(CaptureError::Incomplete {
+                    path: path.to_vec(),
+                    attribute: "redirect",
+                });
+            }
+            (b"metacopy", _) => {
+                return Err(CaptureError::Incomplete {
+                    path: path.to_vec(),
+                    attribute: "metacopy",
+                });
+            }
+            // `origin`, `impure`, `nlink` and the like help overlayfs and say nothing about the content.
+            _ => {}
+        }
+    }
+    Ok(marks)
+}
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }

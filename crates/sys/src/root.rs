@@ -14,6 +14,7 @@
 //! A path of one component costs no resolution; to work on many names of one directory, take [`Root::open_dir`] once.
 
 mod attributes;
+mod pinned;
 mod value;
 
 use std::ffi::{OsStr, OsString};
@@ -28,6 +29,7 @@ use rustix::io::Errno;
 
 use crate::fs::{Context, Error, Result};
 
+pub use pinned::Pinned;
 pub use value::{Entry, Kind, Stat, Time};
 
 /// What happens to symbolic links on the way to the last component.
@@ -416,7 +418,11 @@ impl Root {
             }
             let kind = match Kind::from_type(entry.file_type()) {
                 Some(kind) => kind,
-                None => self.stat(Path::new(name))?.kind,
+                None => match present(self.stat(Path::new(name)))? {
+                    Some(stat) => stat.kind,
+                    // Removed since it was listed.
+                    None => continue,
+                },
             };
             found.push(Entry {
                 name: name.to_os_string(),
@@ -464,20 +470,7 @@ impl Root {
     }
 
     fn open_regular(&self, path: &Path, flags: OFlags) -> io::Result<File> {
-        let handle = self.resolve(path, OFlags::PATH)?;
-        let stat = rustix::fs::fstat(&handle)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "not a regular file",
-                ));
-            }
-        }
-        let flags = (flags | OFlags::CLOEXEC) - OFlags::NOFOLLOW;
-        Ok(rustix::fs::open(magic(&handle), flags, Mode::empty())?.into())
+        reopen_regular(&self.resolve(path, OFlags::PATH)?, flags)
     }
 
     fn full(&self, path: &Path) -> PathBuf {
@@ -582,10 +575,42 @@ impl AsFd for Root {
     }
 }
 
+/// `None` for a name that is not there, or not any more: it is missing, or a directory on its way is, or is no directory any more.
+///
+/// # Errors
+///
+/// Every other one.
+pub fn present<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.source.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
 /// The path under which `/proc` shows an open file of this process, for calls that take only a path.
 #[must_use]
 pub fn magic(fd: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+}
+
+/// Opens what a handle is on, if it is a regular file: a device or a named pipe is never opened.
+fn reopen_regular(handle: &OwnedFd, flags: OFlags) -> io::Result<File> {
+    let stat = rustix::fs::fstat(handle)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+    }
+    let flags = (flags | OFlags::CLOEXEC) - OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(magic(handle), flags, Mode::empty())?.into())
 }
 
 /// `u32::MAX` means "leave as it is" to the kernel and is no id.

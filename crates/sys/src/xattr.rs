@@ -69,6 +69,20 @@ pub fn list_fd(fd: impl AsFd) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     )
 }
 
+/// The attributes of what a handle (`O_PATH`) is on, a link too, sorted by name; empty where the file system has none.
+///
+/// # Errors
+///
+/// Whatever the system says.
+pub fn list_handle(handle: impl AsFd) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    // Such a handle has no attributes of its own, and what `/proc` shows of it leads to where it is and no further.
+    let path = crate::root::magic(&handle);
+    collect(
+        |buffer| rustix::fs::listxattr(&path, buffer),
+        |name| value(|buffer| rustix::fs::getxattr(&path, name, buffer)),
+    )
+}
+
 /// One attribute of an open file.
 ///
 /// # Errors

@@ -229,6 +229,29 @@ impl Ingest {
         Ok(at)
     }
 
+    /// The same, from the beginning, for a file that others may be writing: bytes beyond its size are left out, and what it lacks
+    /// when it is read is zeros, as in the archives of other programs.
+    ///
+    /// # Errors
+    ///
+    /// As for [`append`](Self::append), without [`IngestError::Short`].
+    pub fn append_moving_file(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        file: &File,
+    ) -> Result<u64, IngestError> {
+        let at = self.begin(path, meta)?;
+        if let Kind::File { size } = meta.kind {
+            let found = self.pipe.fill_from(file, 0, size).and_then(|found| {
+                let rest = self.pipe.fill(&mut io::repeat(0), size - found)?;
+                Ok(found + rest)
+            });
+            self.end(path, size, found)?;
+        }
+        Ok(at)
+    }
+
     /// Adds the deletion of what lower layers have under this name.
     ///
     /// # Errors

@@ -128,6 +128,117 @@ fn what_is_skipped_is_left_out_with_all_below_it() {
     assert_eq!(names, ["", "a", "a/empty", "a/file", "dangling"]);
 }
 
+/// Between the listing of a directory and the reading of what is in it, a program that still runs has changed it all: `skip` is
+/// asked just then.
+#[test]
+fn what_moves_while_it_is_read_is_left_out_or_what_it_is_by_then() {
+    let (upper, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |name: &str| upper.path().join(name);
+    std::fs::create_dir_all(at("dir/below/it")).unwrap();
+    std::fs::create_dir_all(at("to-link/below")).unwrap();
+    std::fs::create_dir(at("to-file")).unwrap();
+    std::fs::write(at("to-file/x"), b"x").unwrap();
+    for name in ["gone", "one", "other", "to-dir", "to-socket", "z.new"] {
+        std::fs::write(at(name), name).unwrap();
+    }
+    std::fs::hard_link(at("one"), at("two")).unwrap();
+    let sockets = std::cell::RefCell::new(Vec::new());
+    let skip = |path: &[u8]| {
+        match path {
+            b"dir/below" => std::fs::remove_dir_all(at("dir")).unwrap(),
+            b"gone" | b"one" => {
+                std::fs::remove_file(at(std::str::from_utf8(path).unwrap())).unwrap()
+            }
+            b"other" => std::fs::write(at("other"), b"another content").unwrap(),
+            b"to-dir" => {
+                std::fs::remove_file(at("to-dir")).unwrap();
+                std::fs::create_dir(at("to-dir")).unwrap();
+                std::fs::write(at("to-dir/new"), b"new").unwrap();
+            }
+            b"to-file/x" => {
+                std::fs::remove_dir_all(at("to-file")).unwrap();
+                std::fs::write(at("to-file"), b"file").unwrap();
+            }
+            b"to-link/below" => {
+                std::fs::remove_dir_all(at("to-link")).unwrap();
+                symlink("to-dir", at("to-link")).unwrap();
+            }
+            b"to-socket" => {
+                std::fs::remove_file(at("to-socket")).unwrap();
+                let socket = std::os::unix::net::UnixListener::bind(at("to-socket"));
+                sockets.borrow_mut().push(socket.unwrap());
+            }
+            b"z.new" => std::fs::rename(at("z.new"), at("z")).unwrap(),
+            _ => {}
+        }
+        false
+    };
+    let options = CaptureOptions {
+        skip: Some(&skip),
+        ..CaptureOptions::default()
+    };
+    layer_of(upper.path(), made.path(), &options);
+    let index = open(made.path());
+    let view = View::new(vec![open(made.path())]);
+    let tree = snapshot::of_view(&view);
+    let names: Vec<_> = tree
+        .keys()
+        .map(|name| String::from_utf8_lossy(name))
+        .collect();
+    // The directories were there when they were reached; what was in them was not.
+    let expected = [
+        "",
+        "dir",
+        "other",
+        "to-dir",
+        "to-dir/new",
+        "to-file",
+        "to-link",
+        "two",
+    ];
+    assert_eq!(names, expected);
+    let text = |name: &[u8]| {
+        let (file, _) = index.lookup(index.root(), name).unwrap().unwrap();
+        std::io::read_to_string(index.open_file(file).unwrap()).unwrap()
+    };
+    // A name that is the last one of its file is no link to one that was never in the layer.
+    assert_eq!(text(b"two"), "one");
+    assert_eq!(text(b"other"), "another content");
+}
+
+#[test]
+fn a_file_that_changes_its_size_while_it_is_read_has_the_size_that_was_announced() {
+    let (dir, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("file");
+    let mut ingest = Ingest::create(made.path()).unwrap();
+    let names = [(&b"grown"[..], 700_001_usize), (b"shrunk", 300_000)];
+    for (name, now) in names {
+        std::fs::write(&path, vec![b'x'; now]).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let meta = layer::Meta::file(500_000, 0o644);
+        ingest.append_moving_file(name, &meta, &file).unwrap();
+    }
+    ingest.finish().unwrap();
+    let index = open(made.path());
+    for (name, now) in names {
+        let (file, _) = index.lookup(index.root(), name).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut index.open_file(file).unwrap(), &mut bytes).unwrap();
+        assert_eq!(bytes.len(), 500_000);
+        let end = now.min(500_000);
+        assert!(bytes[..end].iter().all(|byte| *byte == b'x'));
+        assert!(bytes[end..].iter().all(|byte| *byte == 0));
+    }
+    // What was made is a tar that reads back as the same layer.
+    let again = tempfile::tempdir().unwrap();
+    let mut copy = Ingest::create(again.path()).unwrap();
+    let mut tar = std::fs::File::open(LayerFiles::in_dir(made.path()).tar).unwrap();
+    copy.copy_tar(&mut tar).unwrap();
+    copy.finish().unwrap();
+    let read = |dir: &Path| std::fs::read(LayerFiles::in_dir(dir).index).unwrap();
+    assert_eq!(read(made.path()), read(again.path()));
+}
+
 #[test]
 fn priv_what_overlayfs_noted_becomes_deletions() {
     if !is_root("priv_what_overlayfs_noted_becomes_deletions") {
