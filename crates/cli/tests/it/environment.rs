@@ -1,5 +1,6 @@
 //! A store of its own for each test, and a small base image.
 
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -158,11 +159,13 @@ impl Drop for Environment {
     }
 }
 
-/// The tar of a root filesystem with busybox and a few users, made once.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nwheel:x:10:root\nuser:x:1000:\nextra:x:1001:user\n";
+
+/// The tar of a root filesystem with busybox and a few users, made once for all test runs.
 pub(crate) fn busybox_tar() -> &'static Path {
     static TAR: OnceLock<PathBuf> = OnceLock::new();
     TAR.get_or_init(|| {
-        // One folder for all processes of the test run: the content is always the same.
         // An ordinary user may run tests that another has built.
         let built_by_us = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = if tempfile::tempfile_in(built_by_us).is_ok() {
@@ -170,43 +173,17 @@ pub(crate) fn busybox_tar() -> &'static Path {
         } else {
             std::env::temp_dir()
         };
-        let root = folder.join(format!("busybox-{}", std::process::id()));
-        for folder in ["bin", "etc", "tmp", "root", "home/user"] {
-            std::fs::create_dir_all(root.join(folder)).unwrap();
-        }
-        std::fs::copy("/bin/busybox", root.join("bin/busybox"))
+        let busybox = std::fs::metadata("/bin/busybox")
             .expect("the tests need Debian's package busybox-static");
-        let list = Command::new("/bin/busybox").arg("--list").output().unwrap();
-        for applet in String::from_utf8_lossy(&list.stdout)
-            .lines()
-            .filter(|name| *name != "busybox")
-        {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).ok();
+        let mut hasher = std::hash::DefaultHasher::new();
+        (busybox.len(), busybox.modified().unwrap()).hash(&mut hasher);
+        (PASSWD, GROUP).hash(&mut hasher);
+        let tar = folder.join(format!("busybox-{:x}.tar", hasher.finish()));
+        if !tar.exists() {
+            // Others may be making it too; theirs is the same.
+            let scratch = tempfile::tempdir_in(folder).unwrap();
+            std::fs::rename(make_tar(scratch.path()), &tar).unwrap();
         }
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n";
-        std::fs::write(root.join("etc/passwd"), passwd).unwrap();
-        std::fs::write(
-            root.join("etc/group"),
-            "root:x:0:\nwheel:x:10:root\nuser:x:1000:\nextra:x:1001:user\n",
-        )
-        .unwrap();
-        let tar = root.with_extension("tar");
-        let made = Command::new("tar")
-            .args([
-                "--owner=0",
-                "--group=0",
-                "--sort=name",
-                "--mtime=@1700000000",
-                "-cf",
-            ])
-            .arg(&tar)
-            .arg("-C")
-            .arg(&root)
-            .arg(".")
-            .status()
-            .unwrap();
-        assert!(made.success());
-        std::fs::remove_dir_all(&root).unwrap();
         tar
     })
 }
@@ -221,6 +198,40 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(10));
     }
     true
+}
+
+fn make_tar(folder: &Path) -> PathBuf {
+    let root = folder.join("root");
+    for folder in ["bin", "etc", "tmp", "root", "home/user"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    let list = Command::new("/bin/busybox").arg("--list").output().unwrap();
+    for applet in String::from_utf8_lossy(&list.stdout)
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).ok();
+    }
+    std::fs::write(root.join("etc/passwd"), PASSWD).unwrap();
+    std::fs::write(root.join("etc/group"), GROUP).unwrap();
+    let tar = folder.join("tar");
+    let made = Command::new("tar")
+        .args([
+            "--owner=0",
+            "--group=0",
+            "--sort=name",
+            "--mtime=@1700000000",
+            "-cf",
+        ])
+        .arg(&tar)
+        .arg("-C")
+        .arg(&root)
+        .arg(".")
+        .status()
+        .unwrap();
+    assert!(made.success());
+    tar
 }
 
 /// True if the test may go on; says that it was skipped otherwise.

@@ -9,6 +9,7 @@
 mod build;
 mod contexts;
 mod crash;
+mod differential;
 mod environment;
 mod exchange;
 mod formats;
