@@ -33,7 +33,7 @@ inside() {
     for program in "$@"; do
         (cd "${program%%:*}" && setpriv --reuid "$user" --regid "$user" --init-groups \
             env -i HOME="/tmp/$user" USER="$user" PATH="$PATH" TMPDIR="/tmp/$user" XDG_RUNTIME_DIR="/tmp/$user" \
-            RUST_BACKTRACE=1 BARQUE_TEST_ROOTFS="${BARQUE_TEST_ROOTFS:-}" \
+            RUST_BACKTRACE=1 PROPTEST_RNG_SEED=20261123 BARQUE_TEST_ROOTFS="${BARQUE_TEST_ROOTFS:-}" \
             BARQUE_TEST_EROFS_UTILS="${BARQUE_TEST_EROFS_UTILS:-}" \
             "${program#*:}" --nocapture "$filter") || status=1
     done

@@ -53,7 +53,7 @@ fn is_clean_and_of_use(environment: &Environment) {
         .ok();
     let report = environment.barque(&["fsck"]);
     report.ok();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !litter(environment).is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(100));
         environment.barque(&["tag", "busybox", "again"]).ok();

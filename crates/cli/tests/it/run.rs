@@ -325,7 +325,7 @@ fn priv_limits_hold_or_are_refused() {
         return;
     }
     let environment = Environment::with_busybox();
-    let script = "i=0; while [ $i -lt 40 ]; do sleep 2 & i=$((i+1)); done; echo all";
+    let script = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; echo all";
     let answer = environment.barque(&[
         "run",
         "--rm",

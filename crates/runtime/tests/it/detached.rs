@@ -10,7 +10,7 @@ use runtime::{Error, Exit, Spec};
 use crate::bed::{Bed, is_root};
 
 /// Ample, for a machine under load; nothing waits that long unless it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -30,7 +30,10 @@ pub(crate) fn folder(bed: &Bed) -> PathBuf {
 pub(crate) fn logged(dir: &Path) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
     let field = |value: &serde_json::Value, name: &str| value[name].as_str().unwrap().to_owned();
-    text.lines()
+    // The last line may be half written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .map(|value| (field(&value, "stream"), field(&value, "log")))
         .collect()
@@ -152,7 +155,10 @@ fn priv_a_running_container_is_found_signalled_and_not_started_twice() {
         "session and terminal"
     );
     for entry in std::fs::read_dir(proc.join("fd")).unwrap() {
-        let target = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
+        // One that has been closed meanwhile is of no interest.
+        let Ok(target) = std::fs::read_link(entry.unwrap().path()) else {
+            continue;
+        };
         let name = target.display().to_string();
         let known = name == "/dev/null" || target.starts_with(&dir);
         let made = ["pipe:", "socket:", "anon_inode:[pidfd]", "pidfd:"];

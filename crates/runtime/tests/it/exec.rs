@@ -12,7 +12,7 @@ use runtime::foreground::Attach;
 use runtime::{Error, Exit, Size, Spec, User};
 
 use crate::bed::{Bed, is_root};
-use crate::detached::{eventually, folder};
+use crate::detached::{PATIENCE, eventually, folder};
 use crate::foreground::{copy, expect, terminal};
 
 /// A running container; dropping it ends it.
@@ -200,9 +200,9 @@ fn priv_exec_leaves_what_it_started_behind_and_does_not_wait_for_it() {
     }
     let up = Up::new(|_| {});
     let begun = std::time::Instant::now();
-    let (exit, text) = run(&up.dir, &program("sleep 30 & echo done"), "");
+    let (exit, text) = run(&up.dir, &program("sleep 10000 & echo done"), "");
     assert_eq!((exit.unwrap(), text.as_str()), (Exit::Code(0), "done\n"));
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert!(begun.elapsed() < Duration::from_secs(5000));
     // In the background from the start.
     let pid = exec::start(
         &up.dir,
@@ -213,7 +213,7 @@ fn priv_exec_leaves_what_it_started_behind_and_does_not_wait_for_it() {
     eventually("the mark", || up.made("mark"));
     let handle = sys::process::Handle::open(pid).unwrap();
     drop(up);
-    assert!(handle.wait_end(Some(Duration::from_secs(20))).unwrap());
+    assert!(handle.wait_end(Some(PATIENCE)).unwrap());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use runtime::foreground::{self, Attach};
 use runtime::{Exit, Size, Spec};
 
 use crate::bed::{Bed, is_root};
-use crate::detached::{eventually, folder, has_logged};
+use crate::detached::{PATIENCE, eventually, folder, has_logged};
 
 fn pipe() -> (File, OwnedFd) {
     let (read, write) = std::io::pipe().unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn copy(fd: &OwnedFd) -> OwnedFd {
 /// Collects what a terminal shows until it has shown `text`.
 pub(crate) fn expect(person: &mut File, shown: &mut String, text: &str) {
     let mut buffer = [0; 4096];
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !shown.contains(text) {
         let mut fds = [rustix::event::PollFd::new(
             &*person,
@@ -297,11 +297,7 @@ fn priv_a_container_in_the_foreground_does_not_outlive_who_runs_it() {
     let program = detached::process(&dir).unwrap().unwrap();
     runner.kill().unwrap();
     runner.wait().unwrap();
-    assert!(
-        program
-            .wait_end(Some(std::time::Duration::from_secs(20)))
-            .unwrap()
-    );
+    assert!(program.wait_end(Some(PATIENCE)).unwrap());
     assert_eq!(detached::status(&dir).unwrap(), Some(Status::Lost));
     assert!(Path::new(&dir).join("log").exists());
 }

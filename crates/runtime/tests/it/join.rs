@@ -1,11 +1,11 @@
 //! Programs in a container that runs already, and signals through its door.
 
 use std::path::Path;
-use std::time::Duration;
 
 use runtime::{Error, Exit, Joining, Stdio, User, detached};
 
 use crate::bed::{Bed, is_root};
+use crate::detached::PATIENCE;
 
 fn args(script: &str) -> Vec<String> {
     ["sh", "-c", script].map(String::from).to_vec()
@@ -125,7 +125,7 @@ fn priv_a_container_in_the_foreground_is_reached_and_ends_with_its_parent() {
     let running = runtime::start_in(folder, &spec, Stdio::default()).unwrap();
     let program = running.process().unwrap();
     drop(running);
-    assert!(program.wait_end(Some(Duration::from_secs(10))).unwrap());
+    assert!(program.wait_end(Some(PATIENCE)).unwrap());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use runtime::userns::{Entered, enter_if_needed};
 use runtime::{Lower, RootPlan, Spec, Stdio, Upper, User};
 
 use crate::bed::{Bed, is_root};
+use crate::detached::eventually;
 
 const SCENE: &str = "RUNTIME_TEST_ROOTLESS";
 
@@ -114,22 +115,30 @@ struct Account(String);
 impl Account {
     fn new(name: &str) -> Self {
         let name = format!("{name}{}", std::process::id());
-        let made = Command::new("useradd")
-            .args(["--no-create-home", "--shell", "/bin/sh", &name])
-            .status();
-        assert!(made.unwrap().success());
+        change(
+            "useradd",
+            &["--no-create-home", "--shell", "/bin/sh", &name],
+        );
         Self(name)
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
+        // A process of the user that is about to end keeps the account for a moment.
         Command::new("userdel")
-            .arg(&self.0)
+            .args(["--force", &self.0])
             .stderr(std::process::Stdio::null())
             .status()
             .ok();
     }
+}
+
+/// Changes the accounts of this machine; others that do so at the same time have them locked for a moment.
+fn change(program: &str, args: &[&str]) {
+    eventually(program, || {
+        Command::new(program).args(args).status().unwrap().success()
+    });
 }
 
 /// Plays the scene as a user; gives what it said.
@@ -187,13 +196,7 @@ fn priv_an_ordinary_user_without_subordinate_ids_is_alone() {
         "0-4294967294",
         &account.0,
     ];
-    assert!(
-        Command::new("usermod")
-            .args(drop_ids)
-            .status()
-            .unwrap()
-            .success()
-    );
+    change("usermod", &drop_ids);
     let text = play(&account);
     assert_eq!(
         text,

@@ -382,7 +382,7 @@ fn a_process_killed_at_any_moment_leaves_a_clean_store() {
     let roles = ["builder", "remover", "builder", "pruner"];
     let mut kills = 0;
     // Eight seconds, or on a busy machine until enough moments were hit.
-    while begin.elapsed().as_secs() < 8 || (kills < 12 && begin.elapsed().as_secs() < 60) {
+    while begin.elapsed().as_secs() < 8 || kills < 12 {
         let first = roles[usize::try_from(random.below(4)).unwrap()];
         let mut children = [
             start(store.root(), first, kills + 7),
@@ -400,7 +400,6 @@ fn a_process_killed_at_any_moment_leaves_a_clean_store() {
         after.upkeep().unwrap();
         assert_eq!(litter(store.root()), [""; 0]);
     }
-    assert!(kills >= 12, "only {kills} kills");
 }
 
 #[test]
