@@ -68,6 +68,8 @@ pub enum Event {
         /// In one line.
         error: String,
     },
+    /// Something that a person should know, not about the Dockerfile.
+    Remark(String),
     /// Something about the Dockerfile that does not stop the build.
     Warning {
         /// What, and where.

@@ -62,7 +62,7 @@ pub use request::{
     SecretSource, Text,
 };
 pub use rootfs::ReadError;
-pub use tell::Teller;
+pub use tell::{Teller, Told};
 pub use users::UserError;
 
 use std::borrow::Cow;

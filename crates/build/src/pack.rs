@@ -25,7 +25,7 @@ pub struct Solved {
 /// How an image is to be described.
 #[derive(Debug, Clone, Default)]
 pub struct Packing {
-    /// What layers of this build are compressed with; those of the base stay as they are.
+    /// What layers are compressed with; those of the base that are compressed stay as they are.
     pub compression: Option<Compression>,
     /// How hard.
     pub level: Level,
@@ -160,8 +160,11 @@ impl Solved {
         lease: &Lease,
     ) -> Result<Descriptor, PackError> {
         let known = self.known.iter().find(|(layer, _)| layer == id);
-        let mut form = match (known, packing.compression) {
-            (Some((_, form)), _) if number < self.base && !packing.force => form.clone(),
+        let has_form = |(_, form): &&(DiffId, Descriptor)| {
+            number < self.base && !packing.force && form.digest != *id.digest()
+        };
+        let mut form = match (known.filter(has_form), packing.compression) {
+            (Some((_, form)), _) => form.clone(),
             (_, Some(compression @ (Compression::Gzip | Compression::Zstd))) => {
                 compressed(lease, id, compression, packing.level)?
             }

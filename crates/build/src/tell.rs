@@ -13,7 +13,8 @@ pub struct Teller<'a> {
 }
 
 /// A step that is being told about.
-pub(crate) struct Told<'a> {
+#[must_use = "it is over when its end is told"]
+pub struct Told<'a> {
     teller: &'a Teller<'a>,
     pub(crate) number: usize,
     pub(crate) began: Instant,
@@ -58,7 +59,13 @@ impl<'a> Teller<'a> {
         (self.events)(event);
     }
 
-    pub(crate) fn begin(&'a self, name: &str) -> Told<'a> {
+    /// Warns of something that does not stop the build.
+    pub fn remark(&self, text: &str) {
+        self.tell(Event::Remark(text.to_owned()));
+    }
+
+    /// Tells that a step begins.
+    pub fn begin(&'a self, name: &str) -> Told<'a> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.tell(Event::StepStarted {
             step: number,
@@ -77,18 +84,21 @@ impl Told<'_> {
         self.began.elapsed()
     }
 
-    pub(crate) fn cached(&self) {
+    /// It was not needed: its result was there.
+    pub fn cached(&self) {
         self.teller.tell(Event::StepCached { step: self.number });
     }
 
-    pub(crate) fn done(&self) {
+    /// It is done.
+    pub fn done(&self) {
         self.teller.tell(Event::StepDone {
             step: self.number,
             took: self.took(),
         });
     }
 
-    pub(crate) fn failed(&self, error: &dyn std::fmt::Display) {
+    /// It failed.
+    pub fn failed(&self, error: &dyn std::fmt::Display) {
         self.teller.tell(Event::StepFailed {
             step: self.number,
             took: self.took(),
@@ -96,7 +106,8 @@ impl Told<'_> {
         });
     }
 
-    pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
+    /// So many bytes of it are here.
+    pub fn progress(&self, done: u64, total: Option<u64>) {
         self.teller.tell(Event::StepProgress {
             step: self.number,
             done,
@@ -111,6 +122,14 @@ impl Told<'_> {
             at: self.took(),
             bytes: bytes.to_vec(),
         });
+    }
+}
+
+impl std::fmt::Debug for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Told")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 

@@ -135,6 +135,14 @@ impl Reference {
         &self.repository
     }
 
+    /// True if the text of a reference says a tag, which `alpine` does not.
+    #[must_use]
+    pub fn says_tag(text: &str) -> bool {
+        let name = text.split('@').next().unwrap_or(text);
+        let last = name.rsplit('/').next().unwrap_or(name);
+        last.contains(':')
+    }
+
     /// The tag, if one is named; a reference without tag and digest has `latest`.
     #[must_use]
     pub const fn tag(&self) -> Option<&Tag> {

@@ -78,8 +78,7 @@ pub(crate) fn run(args: Pull, context: &Context) -> Outcome {
 
 /// True for a name that means `latest` without saying so.
 fn has_no_tag(image: &str) -> bool {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    !last.contains([':', '@'])
+    !image.contains('@') && !oci::Reference::says_tag(image)
 }
 
 /// Docker's last lines of a pull.
@@ -157,7 +156,7 @@ fn show(display: &Display, event: &exchange::Event) {
         Heard::Moved { step, done, total } => display.show(Event::Moved {
             step: *step,
             done: *done,
-            total: *total,
+            total: Some(*total),
         }),
         Heard::Cached { step, why } => {
             let text = format!("{why}\n");

@@ -21,8 +21,12 @@ pub(crate) enum Event<'a> {
         seconds: f64,
         text: &'a [u8],
     },
-    /// A step moved so many bytes so far.
-    Moved { step: usize, done: u64, total: u64 },
+    /// A step moved so many bytes so far, of as many as are known to come.
+    Moved {
+        step: usize,
+        done: u64,
+        total: Option<u64>,
+    },
     /// A step was not needed: its result was there.
     Cached { step: usize },
     /// A step is done.

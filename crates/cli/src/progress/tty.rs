@@ -10,6 +10,8 @@ use crate::render;
 
 /// Lines of output shown below a step that goes on.
 const TAIL: usize = 6;
+/// A step that moves bytes and knows how many.
+const BAR: &str = " => {msg} [{bar:24}] {elapsed}";
 /// A step's output on the terminal is cut at this many characters a line.
 const WIDTH: usize = 200;
 
@@ -101,14 +103,21 @@ impl Tty {
         self.draw_title();
     }
 
-    fn moved(&mut self, step: usize, done: u64, total: u64) {
+    fn moved(&mut self, step: usize, done: u64, total: Option<u64>) {
         if let Some(running) = self.running.get_mut(&step) {
-            running.bar.set_message(format!(
-                "{} {} / {}",
-                running.name,
-                render::size(done),
-                render::size(total)
-            ));
+            let (name, far) = (&running.name, render::size(done));
+            match total.filter(|total| *total > 0) {
+                Some(total) => {
+                    if running.bar.length() != Some(total) {
+                        running.bar.set_length(total);
+                        running.bar.set_style(style(BAR).progress_chars("=> "));
+                    }
+                    running.bar.set_position(done.min(total));
+                    let all = render::size(total);
+                    running.bar.set_message(format!("{name} {far} / {all}"));
+                }
+                None => running.bar.set_message(format!("{name} {far}")),
+            }
         }
         self.draw_title();
     }

@@ -14,6 +14,16 @@ pub struct Goal {
     pub tags: Vec<String>,
 }
 
+/// A goal with its names, read.
+pub(super) type Named<'a> = (&'a Goal, Vec<Reference>);
+
+/// Reads the names of all goals.
+pub(super) fn named(goals: &[Goal]) -> Result<Vec<Named<'_>>, Error> {
+    let named = |goal: &'_ Goal| references(&goal.tags);
+    let names = goals.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    Ok(goals.iter().zip(names).collect())
+}
+
 /// The names of a goal and what was built for it, a platform each.
 type Solution = (Vec<Reference>, Vec<Solved>);
 
@@ -21,18 +31,18 @@ type Solution = (Vec<Reference>, Vec<Solved>);
 /// cached also where earlier builds do not.
 pub(super) fn solve(
     asked: Request,
-    goals: &[Goal],
+    goals: &[Named<'_>],
     platforms: &[Platform],
     sources: &Sources<'_>,
     teller: &Teller<'_>,
 ) -> Result<Vec<Solution>, Error> {
     let fresh = (goals.len() > 1).then(build::Fresh::default);
     let mut requests = Vec::with_capacity(goals.len());
-    for goal in goals {
+    for (goal, tags) in goals {
         requests.push(Request {
             fresh: fresh.clone(),
             target: goal.stage.clone(),
-            tags: references(&goal.tags)?,
+            tags: tags.clone(),
             ..asked.clone()
         });
     }
@@ -42,7 +52,10 @@ pub(super) fn solve(
     };
     // Of a name that is mistyped one hears before the first stage is built.
     if let [_, _, ..] = goals {
-        let stages: Vec<&str> = goals.iter().filter_map(|g| g.stage.as_deref()).collect();
+        let stages: Vec<&str> = goals
+            .iter()
+            .filter_map(|(g, _)| g.stage.as_deref())
+            .collect();
         build::check_targets(&asked, &stages).map_err(failed)?;
     }
     let mut solutions = Vec::with_capacity(goals.len());

@@ -151,6 +151,7 @@ impl Engine {
         let agents = grants::Agents::open(&request.agents, self.store())?;
         let asked = read_request(request, &agents.sockets, &lease, &teller)?;
         let platforms = output::platforms(&request.platforms)?;
+        let named = goals::named(goals)?;
         let annotations = output::all_annotations(&request.annotations)?;
         let store_only = [Output::new(Form::Image, Place::Store)];
         let outputs = match &request.outputs[..] {
@@ -163,6 +164,7 @@ impl Engine {
             false => &[],
         };
         output::check(outputs, listed, &annotations)?;
+        output::check_pushes(self, outputs, &named)?;
         let bases = crate::exchange::Bases {
             engine: self,
             lease: lease.clone(),
@@ -176,7 +178,7 @@ impl Engine {
             bases: &bases,
             remote: &Outside::new(&request.host, Limits::default(), &secrets, agent),
         };
-        let solved = goals::solve(asked, goals, &platforms, &sources, &teller)?;
+        let solved = goals::solve(asked, &named, &platforms, &sources, &teller)?;
         let mut built = Vec::with_capacity(goals.len());
         for (tags, solved) in &solved {
             let job = output::Job {
@@ -186,6 +188,7 @@ impl Engine {
                 annotations: &annotations,
                 lease: &lease,
                 teller: &teller,
+                engine: self,
             };
             let result = job.write(outputs)?;
             let mut size = 0;

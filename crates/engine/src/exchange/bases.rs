@@ -1,12 +1,9 @@
 //! Base images of a build: from the store, from OCI layouts, else from their registry.
 
-use std::sync::Arc;
-
 use build::{BaseError, BaseImages, Layout};
 use oci::{Platform, Reference};
 use store::Image;
 
-use super::Events;
 use crate::Engine;
 
 /// Finds what FROM names; what the store does not have is pulled.
@@ -31,12 +28,14 @@ impl BaseImages for Bases<'_> {
         if (fits && !self.always) || self.engine.network().is_offline() {
             return Ok(known);
         }
-        let silent: Events = Arc::new(|_| {});
+        let shown = reference.familiar();
         let pull = || {
-            self.engine
-                .pull_under(&self.lease, reference, Some(platform), &silent)
+            super::relayed(self.teller, &shown, |events| {
+                self.engine
+                    .pull_under(&self.lease, reference, Some(platform), events)
+            })
         };
-        let name = format!("pull {}", reference.familiar());
+        let name = format!("pull {shown}");
         match self.teller.during(&name, pull) {
             Ok(image) => Ok(Some(image)),
             Err(_) if known.is_some() && !self.always => Ok(known),

@@ -13,6 +13,7 @@ mod login;
 mod platform;
 mod pull;
 mod push;
+mod relay;
 mod remote;
 mod source;
 
@@ -36,6 +37,8 @@ pub use remote::RemoteImage;
 use configuration::Configuration;
 
 pub(crate) use bases::Bases;
+pub(crate) use push::Destination;
+pub(crate) use relay::relayed;
 
 /// What the network needs to know of the surroundings.
 #[derive(Debug, Clone)]

@@ -49,6 +49,35 @@ struct Parcel {
     parsed: Manifest,
 }
 
+/// By what an image can be found at the registry afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The tag of its name.
+    Tag,
+    /// Its digest alone.
+    Digest,
+}
+
+/// A push under way.
+struct Sending<'a> {
+    target: &'a Repository,
+    lease: &'a Lease,
+    name: &'a Reference,
+    by: Destination,
+    compression: Compression,
+    events: &'a Events,
+}
+
+impl Sending<'_> {
+    /// What the registry is to call a document.
+    fn which(&self, digest: Digest) -> Which {
+        match (self.by, self.name.tag()) {
+            (Destination::Tag, Some(tag)) => Which::Tag(tag.clone()),
+            _ => Which::Digest(digest),
+        }
+    }
+}
+
 impl Engine {
     /// Sends images of the store to a registry.
     ///
@@ -60,80 +89,109 @@ impl Engine {
     /// The store does not have the image, or the registry does not take it. What was sent until then is not sent again.
     pub fn push(&self, request: &PushRequest, events: &Events) -> Result<Vec<Pushed>, Error> {
         let address = Address::read(&request.image)?;
-        let ready = self.network().ready()?;
-        let candidate = match address.over_ssh()? {
-            Some(candidate) => candidate,
-            None => ready.configuration.registries.to_push(&address.reference)?,
-        };
-        let target = ready
-            .client
-            .repository(&candidate.endpoint, candidate.repository);
+        let target = self.target(&address, false)?;
         let lease = self.store().lease("push")?;
         let mut pushed = Vec::new();
         for reference in self.to_push(&address.reference, request.all_tags)? {
-            let done = match self.store().find_index(&reference.to_string())? {
-                Some(index) => {
-                    self.push_index(&target, &lease, &reference, &index, (request, events))?
-                }
+            let sending = Sending {
+                target: &target,
+                lease: &lease,
+                name: &reference,
+                by: Destination::Tag,
+                compression: request.compression,
+                events,
+            };
+            pushed.push(match self.store().find_index(&reference.to_string())? {
+                Some(index) => self.push_index(&sending, &index)?,
                 None => {
                     let image = self.store().resolve(&reference.to_string())?;
-                    self.push_image(&target, &lease, &reference, &image, (request, events))?
+                    self.push_image(&sending, &image)?
                 }
-            };
-            pushed.push(done);
+            });
         }
         Ok(pushed)
     }
 
-    /// Sends one image and sets its tag.
-    fn push_image(
+    /// Where an image of this name is pushed to. Nothing is sent yet.
+    pub(crate) fn destination(
+        &self,
+        name: &Reference,
+        insecure: bool,
+    ) -> Result<Repository, Error> {
+        self.target(&Address::of(name.clone()), insecure)
+    }
+
+    fn target(&self, address: &Address, insecure: bool) -> Result<Repository, Error> {
+        let ready = self.network().ready()?;
+        let mut candidate = match address.over_ssh()? {
+            Some(candidate) => candidate,
+            None => ready.configuration.registries.to_push(&address.reference)?,
+        };
+        candidate.endpoint.insecure |= insecure;
+        Ok(ready
+            .client
+            .repository(&candidate.endpoint, candidate.repository))
+    }
+
+    /// Sends an image or an index of the store as it is there.
+    pub(crate) fn push_stored(
         &self,
         target: &Repository,
         lease: &Lease,
-        reference: &Reference,
-        image: &Image,
-        (request, events): (&PushRequest, &Events),
+        (name, by): (&Reference, Destination),
+        digest: Digest,
+        events: &Events,
     ) -> Result<Pushed, Error> {
-        let parcel = Arc::new(self.parcel(lease, image, request.compression, events)?);
-        let mounts = self.mountable(reference, &parcel)?;
-        self.network()
-            .run(send(target, lease, &parcel, &mounts, events))??;
-        let which = which(reference, parcel.digest);
-        warn(
-            self.network().run(finish(target, &parcel, &which))??,
+        let sending = Sending {
+            target,
+            lease,
+            name,
+            by,
+            compression: Compression::None,
             events,
-        );
+        };
+        if let Some(image) = self.store().image(&digest)? {
+            return self.push_image(&sending, &image);
+        }
+        let index = self.store().find_index(&digest.to_string())?;
+        self.push_index(&sending, &index.ok_or(store::Error::MissingBlob(digest))?)
+    }
+
+    /// Sends one image and sets its tag.
+    fn push_image(&self, sending: &Sending<'_>, image: &Image) -> Result<Pushed, Error> {
+        let parcel = self.send_image(sending, image, |digest| sending.which(digest))?;
         // Where it is now, for `RepoDigests` and for later pushes that mount.
-        let origin = reference.with_digest(parcel.digest);
+        let origin = sending.name.with_digest(parcel.digest);
         self.store().name(&origin, &image.digest, "push")?;
         Ok(Pushed {
-            reference: reference.clone(),
+            reference: sending.name.clone(),
             digest: parcel.digest,
             size: parcel.manifest.len() as u64,
         })
     }
 
-    /// Sends all images of an index, then the index.
-    fn push_index(
+    /// Sends layers, config and manifest.
+    fn send_image(
         &self,
-        target: &Repository,
-        lease: &Lease,
-        reference: &Reference,
-        index: &ImageIndex,
-        (request, events): (&PushRequest, &Events),
-    ) -> Result<Pushed, Error> {
+        sending: &Sending<'_>,
+        image: &Image,
+        which: impl FnOnce(Digest) -> Which,
+    ) -> Result<Arc<Parcel>, Error> {
+        let parcel = Arc::new(self.parcel(sending, image)?);
+        let mounts = self.mountable(sending.name, &parcel)?;
+        self.network().run(send(sending, &parcel, &mounts))??;
+        let which = which(parcel.digest);
+        let finished = finish(sending.target, &parcel, &which);
+        warn(self.network().run(finished)??, sending.events);
+        Ok(parcel)
+    }
+
+    /// Sends all images of an index, then the index.
+    fn push_index(&self, sending: &Sending<'_>, index: &ImageIndex) -> Result<Pushed, Error> {
         let mut bytes = self.store().read_blob(&index.digest)?;
         let mut changed = BTreeMap::new();
         for image in &index.images {
-            let parcel = Arc::new(self.parcel(lease, image, request.compression, events)?);
-            let mounts = self.mountable(reference, &parcel)?;
-            self.network()
-                .run(send(target, lease, &parcel, &mounts, events))??;
-            let which = Which::Digest(parcel.digest);
-            warn(
-                self.network().run(finish(target, &parcel, &which))??,
-                events,
-            );
+            let parcel = self.send_image(sending, image, Which::Digest)?;
             if parcel.digest != image.digest {
                 changed.insert(image.digest, (parcel.digest, parcel.manifest.len() as u64));
             }
@@ -144,13 +202,13 @@ impl Engine {
         }
         let digest = Digest::sha256_of(&bytes);
         let size = bytes.len() as u64;
-        let (which, kind) = (which(reference, digest), index.media_type.as_str());
-        let put = target.put_manifest(&which, kind, bytes.into());
-        warn(self.network().run(put)??.warnings, events);
-        self.store()
-            .name(&reference.with_digest(digest), &index.digest, "push")?;
+        let (which, kind) = (sending.which(digest), index.media_type.as_str());
+        let put = sending.target.put_manifest(&which, kind, bytes.into());
+        warn(self.network().run(put)??.warnings, sending.events);
+        let origin = sending.name.with_digest(digest);
+        self.store().name(&origin, &index.digest, "push")?;
         Ok(Pushed {
-            reference: reference.clone(),
+            reference: sending.name.clone(),
             digest,
             size,
         })
@@ -180,14 +238,10 @@ impl Engine {
     }
 
     /// The documents as they are sent: as they came, or for a built image with layers in their compressed form.
-    fn parcel(
-        &self,
-        lease: &Lease,
-        image: &Image,
-        compression: Compression,
-        events: &Events,
-    ) -> Result<Parcel, Error> {
+    fn parcel(&self, sending: &Sending<'_>, image: &Image) -> Result<Parcel, Error> {
         let store = self.store();
+        let (lease, compression) = (sending.lease, sending.compression);
+        let events = sending.events;
         lease.claim_layers(&image.layers)?;
         let mut manifest = store.manifest(image)?;
         let mut bytes = store.read_blob(&image.digest)?;
@@ -273,12 +327,6 @@ fn warn(warnings: Vec<String>, events: &Events) {
     }
 }
 
-/// The tag, where there is one.
-fn which(reference: &Reference, digest: Digest) -> Which {
-    let tag = reference.tag().cloned();
-    tag.map_or(Which::Digest(digest), Which::Tag)
-}
-
 /// An index whose entries name other manifests; all else of it stays.
 fn with_entries(bytes: &[u8], changed: &BTreeMap<Digest, (Digest, u64)>) -> Option<Vec<u8>> {
     let mut index: serde_json::Value = serde_json::from_slice(bytes).ok()?;
@@ -300,11 +348,9 @@ fn is_foreign(media_type: &str) -> bool {
 
 /// Sends all blobs.
 async fn send(
-    target: &Repository,
-    lease: &Lease,
+    sending: &Sending<'_>,
     parcel: &Arc<Parcel>,
     mounts: &BTreeMap<Digest, oci::Repository>,
-    events: &Events,
 ) -> Result<(), Error> {
     let lanes = Lanes::new();
     let mut tasks = JoinSet::new();
@@ -319,11 +365,11 @@ async fn send(
         let job = Job {
             step: number + 1,
             name: if is_config { "config" } else { "layer" },
-            target: target.clone(),
-            lease: lease.clone(),
+            target: sending.target.clone(),
+            lease: sending.lease.clone(),
             descriptor: descriptor.clone(),
             mount: mounts.get(&descriptor.digest).cloned(),
-            events: events.clone(),
+            events: sending.events.clone(),
         };
         let lanes = lanes.clone();
         tasks.spawn(async move {

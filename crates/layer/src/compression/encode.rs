@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::Compression;
+use super::pieces;
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,7 +17,7 @@ pub enum Level {
 
 /// Writes a compressed stream to another writer.
 ///
-/// The same input and level give the same bytes: no time, no name, and no threads whose timing could show.
+/// The same input and level give the same bytes: no time, no name, and threads that do not show.
 #[must_use = "a stream without its end is truncated"]
 pub struct Encoder<W: Write> {
     inner: Inner<W>,
@@ -24,7 +25,7 @@ pub struct Encoder<W: Write> {
 
 enum Inner<W: Write> {
     Plain(W),
-    Gzip(Box<flate2::write::GzEncoder<W>>),
+    Gzip(Box<pieces::Gzip<W>>),
     Zstd(Box<zstd::Encoder<'static, W>>),
 }
 
@@ -51,9 +52,7 @@ impl<W: Write> Encoder<W> {
                     Level::Exact(level @ 0..=9) => flate2::Compression::new(level),
                     Level::Exact(_) => return Err(bad_level()),
                 };
-                // 255: the system is not known, whatever it is.
-                let builder = flate2::GzBuilder::new().mtime(0).operating_system(255);
-                Inner::Gzip(Box::new(builder.write(inner, level)))
+                Inner::Gzip(Box::new(pieces::Gzip::new(inner, level)?))
             }
             Compression::Zstd => {
                 let level = match level {

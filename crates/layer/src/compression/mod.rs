@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod pieces;
 
 pub use decode::{Decoder, MAX_MEMORY};
 pub use encode::{Encoder, Level};

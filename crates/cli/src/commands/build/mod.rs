@@ -217,6 +217,16 @@ fn show(display: &Display, event: &engine::building::Event) {
             seconds: at.as_secs_f64(),
             text: bytes,
         },
+        Built::StepProgress { step, done, total } => Event::Moved {
+            step: *step,
+            done: *done,
+            total: *total,
+        },
+        Built::Remark(text) => Event::Warning {
+            place: None,
+            check: None,
+            text,
+        },
         Built::StepCached { step } => Event::Cached { step: *step },
         Built::StepDone { step, took } => Event::Done {
             step: *step,

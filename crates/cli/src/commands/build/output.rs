@@ -21,13 +21,14 @@ pub(super) struct OutputFlags {
     /// Where the result goes: a folder, `-` for a tar on stdout, or type=TYPE,…
     ///
     /// Types: `image` (an image in the store, also without this flag), `oci` (an OCI layout; tar=false for a folder),
-    /// `docker` (an archive for docker), `local` (the files in a folder), `tar` (the files in a tar). May be given several times.
+    /// `docker` (an archive for docker), `local` (the files in a folder), `tar` (the files in a tar), `registry` (an image in the store
+    /// that is pushed, too; the same as `image,push=true`). May be given several times.
     #[arg(short, long = "output", value_name = "DEST|type=TYPE,…")]
     outputs: Vec<String>,
     /// Put the image into the store, which also happens without this flag unless there is another output
     #[arg(long)]
     load: bool,
-    /// Push the image to the registry that its name says
+    /// Push the image to the registries that its names say: `--output type=registry`
     #[arg(long)]
     push: bool,
     /// Annotate the image: [TYPE[PLATFORM],…:]KEY=VALUE
@@ -44,8 +45,15 @@ impl OutputFlags {
             request.outputs.push(building::output(text)?);
         }
         if self.push {
-            let error = building::output("type=registry");
-            error?;
+            let mut images = request
+                .outputs
+                .iter_mut()
+                .filter(|output| output.form == Form::Image)
+                .peekable();
+            match images.peek() {
+                Some(_) => images.for_each(|output| output.push = true),
+                None => request.outputs.push(Output::pushed()),
+            }
         }
         if self.load
             && !request

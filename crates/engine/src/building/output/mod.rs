@@ -2,6 +2,7 @@
 
 mod local;
 mod parse;
+mod push;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,9 +16,10 @@ use store::{Lease, NewIndex};
 
 use self::parse::wanted;
 pub use self::parse::{Annotation, Form, Output, Place, Target, annotations, output};
-use crate::Error;
+pub(super) use self::push::check as check_pushes;
 use crate::transfer::Output as File;
 use crate::transfer::{self, Archive, ArchiveFormat, Set};
+use crate::{Engine, Error};
 
 /// When an image was made, in what names it (image-spec, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
@@ -37,9 +39,12 @@ pub enum OutputError {
     /// A type that there is not.
     #[error("`{0}` is not a type of output")]
     Type(String),
-    /// A registry.
-    #[error("a build cannot push yet")]
-    Registry,
+    /// A push to nowhere.
+    #[error("what is pushed needs a name, which says the registry")]
+    Nameless,
+    /// A tag for something that gets none.
+    #[error("`{0}` has a tag, and `push-by-digest` sets none")]
+    Tagged(String),
     /// An option that the type does not have.
     #[error("`{option}` is not an option of `type={kind}`")]
     Unknown {
@@ -108,8 +113,12 @@ pub enum OutputError {
 impl OutputError {
     pub(crate) fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::Type(_) => "known are local, tar, oci, docker and image".to_owned(),
-            Self::Registry => "build without it, then `barque push NAME`".to_owned(),
+            Self::Type(_) => "known are local, tar, oci, docker, image and registry".to_owned(),
+            Self::Nameless => "pass `--tag REGISTRY/NAME:TAG`, or `name=` in `--output`".to_owned(),
+            Self::Tagged(name) => match name.rsplit_once(':') {
+                Some((name, _)) => format!("name it `{name}`"),
+                None => return Vec::new(),
+            },
             Self::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -144,6 +153,7 @@ pub(super) struct Job<'a> {
     pub(super) annotations: &'a [Annotation],
     pub(super) lease: &'a Lease,
     pub(super) teller: &'a Teller<'a>,
+    pub(super) engine: &'a Engine,
 }
 
 /// An image or several with their index.
@@ -238,16 +248,20 @@ impl Job<'_> {
             (Form::Local, Place::Path(folder)) => self.to_folder(output, folder)?,
             (Form::Local | Form::Tar, place) => self.to_tar(output, place)?,
             (form, place) => {
-                let names = match (self.tags, &output.names) {
-                    ([], Some(names)) => names,
-                    (tags, _) => tags,
-                };
+                let names = names(self.tags, output);
                 let images = self.pack(output)?;
                 match form {
+                    // Without a tag there, it has none here.
+                    Form::Image if output.push && output.by_digest => {
+                        self.to_store(&images, &[])?
+                    }
                     Form::Image => self.to_store(&images, names)?,
                     _ => self.to_archive(&images, form, place, names)?,
                 }
-                return Ok(images.result(names));
+                if output.push {
+                    self.push(output, &images, names)?;
+                }
+                return Ok(images.result(names, output.push && output.by_digest));
             }
         }
         Ok(Result::default())
@@ -262,7 +276,7 @@ impl Job<'_> {
             let own = solved.platform();
             let platform = self.platforms.get(number).unwrap_or(&own);
             let packing = Packing {
-                compression: output.compression,
+                compression: output.compression(),
                 level: output.level,
                 force: output.force,
                 docker_types: output.docker_types,
@@ -398,8 +412,12 @@ impl Place {
 }
 
 impl Images {
-    fn result(&self, names: &[Reference]) -> Result {
-        let listed: Vec<String> = names.iter().map(ToString::to_string).collect();
+    fn result(&self, names: &[Reference], untagged: bool) -> Result {
+        let listed = names.iter().map(|name| match untagged {
+            true => name.name(),
+            false => name.to_string(),
+        });
+        let listed: Vec<String> = listed.collect();
         let (descriptor, config) = match (&self.index, self.packed.first()) {
             (Some((descriptor, _)), _) => (descriptor, None),
             (None, Some(image)) => (&image.descriptor, Some(Digest::sha256_of(&image.config))),
@@ -411,6 +429,14 @@ impl Images {
             metadata: build::metadata(descriptor, config.as_ref(), &listed),
             names: names.to_vec(),
         }
+    }
+}
+
+/// The names of an image: those of the build, else those that the output says.
+fn names<'a>(tags: &'a [Reference], output: &'a Output) -> &'a [Reference] {
+    match (tags, &output.names) {
+        ([], Some(names)) => names,
+        (tags, _) => tags,
     }
 }
 

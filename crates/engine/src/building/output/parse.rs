@@ -60,6 +60,14 @@ pub struct Output {
     pub rewrite_times: bool,
     /// Annotations of this output alone.
     pub annotations: Vec<Annotation>,
+    /// It is sent to the registries of its names.
+    pub push: bool,
+    /// It gets no tag there.
+    pub by_digest: bool,
+    /// Their certificates do not count, and they may speak plain HTTP.
+    pub insecure: bool,
+    /// The first of `names` that has a tag, as it was written.
+    pub(super) tagged: Option<String>,
 }
 
 impl Output {
@@ -77,7 +85,25 @@ impl Output {
             docker_types: false,
             rewrite_times: false,
             annotations: Vec::new(),
+            push: false,
+            by_digest: false,
+            insecure: false,
+            tagged: None,
         }
+    }
+
+    /// An image that is in the store and at the registries of its names: `--push`.
+    #[must_use]
+    pub const fn pushed() -> Self {
+        let mut output = Self::new(Form::Image, Place::Store);
+        output.push = true;
+        output
+    }
+
+    /// What layers of the build are compressed with: gzip where they leave the store, if nothing else is asked for.
+    pub(super) fn compression(&self) -> Option<Compression> {
+        let leaves = self.push || self.place != Place::Store;
+        self.compression.or(leaves.then_some(Compression::Gzip))
     }
 
     /// True if it is an image and not only files.
@@ -205,14 +231,7 @@ fn target_of(name: &str) -> Option<Target> {
 }
 
 /// Options that barque has no use for, or cannot keep, each with the reason.
-const REFUSED: [(&str, &str); 12] = [
-    ("push", "`barque push` pushes what was built"),
-    ("push-by-digest", "`barque push` pushes what was built"),
-    ("registry.insecure", "`barque push` pushes what was built"),
-    (
-        "name-canonical",
-        "images have the names that they are given",
-    ),
+const REFUSED: [(&str, &str); 8] = [
     (
         "dangling-name-prefix",
         "images have the names that they are given",
@@ -232,8 +251,12 @@ const REFUSED: [(&str, &str); 12] = [
     ("context", "there is no other docker to load into"),
 ];
 
-const IMAGE_OPTIONS: [&str; 6] = [
+const IMAGE_OPTIONS: [&str; 10] = [
     "name",
+    "push",
+    "push-by-digest",
+    "name-canonical",
+    "registry.insecure",
     "oci-mediatypes",
     "compression",
     "compression-level",
@@ -312,7 +335,13 @@ fn begin(kind: &str, options: &mut BTreeMap<String, String>) -> Result<Output, E
             _ => return Err(OutputError::NoFolder("local").into()),
         },
         "tar" => Output::new(Form::Tar, place.unwrap_or(Place::Stdout)),
-        "registry" => return Err(OutputError::Registry.into()),
+        "registry" => {
+            let output = no_place(Form::Image)?;
+            options
+                .entry("push".to_owned())
+                .or_insert_with(|| "true".to_owned());
+            output
+        }
         other => return Err(OutputError::Type(other.to_owned()).into()),
     })
 }
@@ -331,6 +360,8 @@ fn option(kind: &str, output: &mut Output, key: &str, value: &str) -> Result<(),
         (key, true) if !IMAGE_OPTIONS.contains(&key) && key != "unpack" => {}
         ("name", true) => {
             let names = value.split(',').filter(|name| !name.is_empty());
+            let mut tagged = names.clone().filter(|name| Reference::says_tag(name));
+            output.tagged = tagged.next().map(str::to_owned);
             let names = names
                 .map(crate::images::new_name)
                 .collect::<Result<_, _>>()?;
@@ -356,6 +387,19 @@ fn option(kind: &str, output: &mut Output, key: &str, value: &str) -> Result<(),
         ("rewrite-timestamp", true) => {
             output.rewrite_times = boolean(key, value)?;
             return Ok(());
+        }
+        ("push" | "push-by-digest" | "registry.insecure", true) if output.form == Form::Image => {
+            let target = match key {
+                "push" => &mut output.push,
+                "push-by-digest" => &mut output.by_digest,
+                _ => &mut output.insecure,
+            };
+            *target = boolean(key, value)?;
+            return Ok(());
+        }
+        // What is pushed always gets the name by digest, too; nothing else has one.
+        ("name-canonical", true) if output.form == Form::Image => {
+            return boolean(key, value).map(drop);
         }
         // A layer needs no unpacking.
         ("unpack", true) => return boolean(key, value).map(drop),

@@ -9,7 +9,7 @@ use testkit::registry::{Act, FaultyRegistry, Memory, Reply, faulty_registry};
 
 use super::{Place, cat, pull, silent, write};
 
-fn registry() -> FaultyRegistry {
+pub(crate) fn registry() -> FaultyRegistry {
     faulty_registry(|_, _| Act::Serve)
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn built(name: &str) -> Place {
     place
 }
 
-fn manifest_of(memory: &Memory, name: &str, tag: &str) -> (Digest, Manifest) {
+pub(crate) fn manifest_of(memory: &Memory, name: &str, tag: &str) -> (Digest, Manifest) {
     let digest = memory.tags[&(name.to_owned(), tag.to_owned())];
     let (_, bytes) = &memory.manifests[&(name.to_owned(), digest)];
     (digest, serde_json::from_slice(bytes).unwrap())

@@ -1,5 +1,6 @@
 //! Images to and from registries.
 
+mod builds;
 mod credentials;
 mod hostile;
 mod journeys;
