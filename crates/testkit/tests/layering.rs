@@ -47,10 +47,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libcontainer", &["runtime"]),
     ("rusqlite", &["store"]),
     ("tokio", &["distribution", "engine"]),
-    // The client of `distribution` speaks to registries: its hosts, retries and credentials are theirs. The engine fetches files behind any URL
-    // and needs other rules for redirects and credentials.
-    ("hyper", &["distribution", "engine"]),
-    ("rustls", &["distribution", "engine"]),
+    // One client and one server speak HTTP and TLS.
+    ("hyper", &["distribution"]),
+    ("rustls", &["distribution"]),
+    ("rustls-native-certs", &["distribution"]),
+    ("tokio-rustls", &["distribution"]),
     ("clap", &["cli"]),
 ];
 

@@ -1,9 +1,8 @@
 //! One registry as it is reached: where it answers, what it wants to see, requests with retries and redirects.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -18,7 +17,7 @@ use super::payload::{OnBytes, Outgoing, Source};
 use super::tls::{Certificates, Tls};
 use super::transport::{Response, Transport};
 use super::url::{Origin, Url};
-use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope};
+use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope, http_date};
 
 /// Redirects that lead on for longer lead nowhere.
 const MAX_REDIRECTS: usize = 5;
@@ -74,7 +73,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// The TLS for a host; hosts without certificates of their own share one.
-    fn tls(&self, authority: &str, verify: bool) -> Result<Tls> {
+    pub(crate) fn tls(&self, authority: &str, verify: bool) -> Result<Tls> {
         let certificates = match &self.certificates {
             Some(find) => find(authority)?,
             None => Certificates::default(),
@@ -285,13 +284,9 @@ impl Host {
         Ok(())
     }
 
-    /// Waits before another attempt: longer each time, not for all clients alike, and as long as the registry wants.
+    /// Waits before another attempt.
     pub(crate) async fn pause(&self, attempt: u32, wanted: Option<Duration>) {
-        let step = self.transport().patience.backoff * 2_u32.saturating_pow(attempt.min(8) - 1);
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let share = u32::try_from(random % 512).unwrap_or(0);
-        let wait = step / 2 + step * share / 512;
-        tokio::time::sleep(wait.max(wanted.unwrap_or_default())).await;
+        self.transport().pause(attempt, wanted).await;
     }
 
     /// Sends a request and follows redirects. Credentials stay with the registry.
@@ -403,7 +398,7 @@ impl Host {
     }
 }
 
-fn plain_headers() -> HeaderMap {
+pub(crate) fn plain_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     // What is transferred is content with a digest; nobody may compress it on the way.
@@ -430,10 +425,16 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// How long the other side wants us to wait, where it says so in seconds.
+/// How long the other side wants us to wait, where it says so: in seconds, or until when. A time that is over means not at all.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = u64::try_from(http_date(text)?).ok()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let until = Duration::from_secs(until);
+    Some(until.saturating_sub(now.unwrap_or_default()))
 }
 
 /// The answer if its status is one of these, else the error that it tells.
@@ -455,5 +456,26 @@ pub(crate) async fn failure(mut answer: Response, what: &str) -> Error {
             .and_then(|body| ErrorDocument::read(&body))
             .unwrap_or_default(),
         retry_after: retry_after(&answer.headers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_a_number_or_a_date() {
+        let wanted = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(wanted(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(wanted("soon"), None);
+        assert_eq!(wanted("-1"), None);
+        let over = wanted("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(over, Some(Duration::ZERO));
+        let far = wanted("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
+        assert!(far > Duration::from_secs(1 << 30), "{far:?}");
     }
 }

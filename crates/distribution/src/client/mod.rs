@@ -4,6 +4,7 @@
 //! - [`Repository`] is one repository of one registry, with everything that can be asked of it;
 //! - [`BlobReader`] gives the bytes of a blob as they come, goes on after a broken connection, and ends with an error if they
 //!   are not what the digest says;
+//! - [`FileReader`] does the same for a file behind any URL;
 //! - [`Source`] is content on its way up, read again from where a broken upload goes on.
 //!
 //! What a registry says is bounded before it is read, and made fit for a terminal before it is told. Where credentials go is
@@ -14,6 +15,7 @@ mod blob;
 pub(crate) mod connect;
 pub mod credentials;
 mod error;
+mod file;
 mod host;
 pub(crate) mod payload;
 pub(crate) mod proxy;
@@ -28,9 +30,11 @@ pub(crate) mod url;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use crate::wire::http_date;
 pub use blob::BlobReader;
 pub use credentials::{AuthFile, Credential, Credentials};
 pub use error::{Error, Kind, Result};
+pub use file::{FileError, FileHead, FileReader, FileRequest, Piece};
 pub use host::{Endpoint, FindCertificates};
 pub use hyper::body::Bytes;
 pub use payload::{OnBytes, Source};
@@ -40,7 +44,7 @@ pub use secret::Secret;
 pub use tls::Certificates;
 pub use transport::Patience;
 pub use upload::{Upload, Uploaded};
-pub use url::{Origin, Url, UrlError};
+pub use url::{Origin, Url, UrlError, escaped};
 
 use host::{Host, Shared};
 use transport::Transport;
@@ -66,7 +70,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// Speaks to registries. Clones share connections and tokens.
+/// Speaks to registries, and to whoever has files. Clones share connections and tokens.
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,

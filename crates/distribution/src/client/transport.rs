@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -164,6 +165,15 @@ impl Transport {
                 Err((error, _)) => return Err(error),
             }
         }
+    }
+
+    /// Waits before another attempt: longer each time, not for all clients alike, and as long as the other side wants.
+    pub(crate) async fn pause(&self, attempt: u32, wanted: Option<Duration>) {
+        let step = self.patience.backoff * 2_u32.saturating_pow(attempt.min(8) - 1);
+        let random = std::hash::RandomState::new().build_hasher().finish();
+        let share = u32::try_from(random % 512).unwrap_or(0);
+        let wait = step / 2 + step * share / 512;
+        tokio::time::sleep(wait.max(wanted.unwrap_or_default())).await;
     }
 
     /// Waits for the one connection to a program: what one of its processes is in the middle of, another knows nothing of.

@@ -215,10 +215,14 @@ impl Url {
             format!("{own}{reference}")
         } else {
             let folder = own.rfind('/').map_or("/", |at| &own[..=at]);
-            let reference = reference.strip_prefix("./").unwrap_or(reference);
             format!("{folder}{reference}")
         };
-        Self::new(self.origin.clone(), &path)
+        let end = path.find(['?', '#']).unwrap_or(path.len());
+        let (path, query) = path.split_at(end);
+        Self::new(
+            self.origin.clone(),
+            &format!("{}{query}", without_dots(path)),
+        )
     }
 
     /// The same with one more pair in its query; `value` is encoded here.
@@ -231,6 +235,42 @@ impl Url {
             path: format!("{}{separator}{name}={value}", self.path),
         }
     }
+}
+
+/// Resolves `.` and `..` in an absolute path.
+fn without_dots(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut pieces = path.split('/').skip(1).peekable();
+    while let Some(piece) = pieces.next() {
+        let last = pieces.peek().is_none();
+        match piece {
+            "." | ".." => {
+                if piece == ".." {
+                    parts.pop();
+                }
+                if last {
+                    parts.push("");
+                }
+            }
+            piece => parts.push(piece),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Escapes what cannot be in a request line; escapes that are there stay.
+#[must_use]
+pub fn escaped(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        let plain = byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
+        if plain {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// True for `word:` before any slash.
@@ -319,6 +359,10 @@ mod tests {
             ("//other/x", "https://other|/x"),
             ("1?s=2", "https://h:8443|/v2/a/blobs/uploads/1?s=2"),
             ("./1", "https://h:8443|/v2/a/blobs/uploads/1"),
+            ("../../1", "https://h:8443|/v2/a/1"),
+            ("../../../../../../1", "https://h:8443|/1"),
+            ("./", "https://h:8443|/v2/a/blobs/uploads/"),
+            ("/a?b=/../c", "https://h:8443|/a?b=/../c"),
             ("?y=2", "https://h:8443|/v2/a/blobs/uploads/?y=2"),
         ] {
             let url = base.join(reference).unwrap();

@@ -4,6 +4,7 @@
 //! to it, and answers with a value or nothing.
 
 mod challenge;
+mod date;
 mod error;
 mod link;
 mod media;
@@ -15,6 +16,7 @@ mod text;
 mod warning;
 
 pub use challenge::Challenge;
+pub use date::http_date;
 pub use error::{ErrorCode, ErrorDocument, ErrorEntry, MAX_ERROR_BODY};
 pub use link::{next_link, next_link_header};
 pub use media::{ACCEPT_MANIFESTS, essence};

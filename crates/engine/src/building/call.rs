@@ -90,7 +90,12 @@ impl Engine {
     /// The Dockerfile or the context cannot be read; for other questions than checks also, the Dockerfile is wrong.
     pub fn call(&self, request: &BuildRequest, call: Call) -> Result<Answer, Error> {
         let lease = self.store().lease("build")?;
-        let asked = read_request(request, &BTreeMap::new(), &lease, &Teller::new(&|_| ()))?;
+        let asked = read_request(
+            (request, self.network()),
+            &BTreeMap::new(),
+            &lease,
+            &Teller::new(&|_| ()),
+        )?;
         let asked = build::Request {
             target: request.target.clone(),
             ..asked

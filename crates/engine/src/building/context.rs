@@ -478,7 +478,13 @@ mod tests {
     fn read(request: &BuildRequest) -> Result<build::Request, Error> {
         let store = testkit::store();
         let lease = store.store().lease("test").unwrap();
-        read_request(request, &BTreeMap::new(), &lease, &Teller::new(&|_| ()))
+        let network = crate::exchange::Network::default();
+        read_request(
+            (request, &network),
+            &BTreeMap::new(),
+            &lease,
+            &Teller::new(&|_| ()),
+        )
     }
 
     #[test]

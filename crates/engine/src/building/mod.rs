@@ -149,7 +149,7 @@ impl Engine {
         let teller = Teller::new(events);
         // They listen until the build is done.
         let agents = grants::Agents::open(&request.agents, self.store())?;
-        let asked = read_request(request, &agents.sockets, &lease, &teller)?;
+        let asked = read_request((request, self.network()), &agents.sockets, &lease, &teller)?;
         let platforms = output::platforms(&request.platforms)?;
         let named = goals::named(goals)?;
         let annotations = output::all_annotations(&request.annotations)?;
@@ -176,7 +176,12 @@ impl Engine {
         let sources = build::Sources {
             lease: &lease,
             bases: &bases,
-            remote: &Outside::new(&request.host, Limits::default(), &secrets, agent),
+            remote: &Outside::new(
+                (&request.host, self.network()),
+                Limits::default(),
+                &secrets,
+                agent,
+            ),
         };
         let solved = goals::solve(asked, &named, &platforms, &sources, &teller)?;
         let mut built = Vec::with_capacity(goals.len());
@@ -211,7 +216,7 @@ impl Engine {
 
 /// Reads what the request names and understands its texts.
 fn read_request(
-    request: &BuildRequest,
+    (request, outside): (&BuildRequest, &crate::exchange::Network),
     sockets: &BTreeMap<String, PathBuf>,
     lease: &Lease,
     teller: &Teller<'_>,
@@ -225,7 +230,7 @@ fn read_request(
     let own = sockets.get(DEFAULT_AGENT);
     let own = own.or(request.host.ssh_agent.as_ref());
     let outside = Outside::new(
-        &request.host,
+        (&request.host, outside),
         Limits::default(),
         &secrets,
         own.map(PathBuf::as_path),

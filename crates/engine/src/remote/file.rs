@@ -6,8 +6,8 @@
 use std::io::Read as _;
 
 use build::{Bringing, HttpSource};
+use distribution::client::Secret;
 use dockerfile::remote::file_name;
-use hyper::header::HeaderValue;
 use layer::{Follow, Meta, Time};
 use oci::{DiffId, Digest};
 use serde_json::json;
@@ -16,7 +16,7 @@ use sys::fs::Context as _;
 
 use super::http::{Ask, Fetched, HttpError};
 use super::url::Url;
-use super::{Outside, RemoteError, connect, key};
+use super::{Outside, RemoteError, basic, key};
 use crate::transfer::Inflate;
 
 /// The mode of a file that was downloaded: whoever wants others to read it says so.
@@ -83,7 +83,7 @@ impl Outside<'_> {
         let fetched = self.client.fetch(&ask, &path, tell)?;
         // Nobody asked whether it is the same.
         let Some(fetched) = fetched else {
-            return Err(HttpError::NoLocation {
+            return Err(HttpError::Unasked {
                 url: url.to_string(),
             }
             .into());
@@ -141,12 +141,13 @@ impl Outside<'_> {
     }
 
     /// What is sent to the server of `url` to be let in.
-    fn authorization(&self, url: &Url) -> Result<Option<HeaderValue>, RemoteError> {
+    fn authorization(&self, url: &Url) -> Result<Option<Secret>, RemoteError> {
         let value = |name: &str, text: String| {
-            let mut value =
-                HeaderValue::from_str(&text).map_err(|_| HttpError::Secret(name.to_owned()))?;
-            value.set_sensitive(true);
-            Ok(Some(value))
+            let fine = |b: u8| b == b'\t' || (b >= b' ' && b != 0x7f);
+            match text.bytes().all(fine) {
+                true => Ok(Some(Secret::new(text))),
+                false => Err(HttpError::Secret(name.to_owned()).into()),
+            }
         };
         for host in [url.authority(), url.host.clone()] {
             let name = format!("HTTP_AUTH_HEADER_{host}");
@@ -159,7 +160,7 @@ impl Outside<'_> {
             }
         }
         match &url.user {
-            Some((user, password)) => value("user", connect::basic(user, password)),
+            Some((user, password)) => value("user", basic(user, password)),
             None => Ok(None),
         }
     }

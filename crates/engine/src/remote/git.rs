@@ -16,7 +16,7 @@ use store::{Lease, Record};
 use super::program::Git;
 pub use super::program::GitError;
 use super::url::Url;
-use super::{Outside, RemoteError, connect, key, tree};
+use super::{Outside, RemoteError, basic, key, tree};
 
 /// The only place where the folder of a repository can be called so: git refuses files of this name.
 const GIT_DIR: &str = ".git";
@@ -50,7 +50,7 @@ impl Outside<'_> {
             home,
             shown: redacted(&source.remote),
             header,
-            host: self.client.host,
+            host: self.client.host(),
             ssh: self.ssh,
             tell,
         };
@@ -78,20 +78,20 @@ impl Outside<'_> {
                 break;
             }
             if let Some(token) = self.secret(&format!("GIT_AUTH_TOKEN{suffix}"))? {
-                value = Some(connect::basic("x-access-token", &token));
+                value = Some(basic("x-access-token", &token));
                 break;
             }
         }
         if value.is_none()
             && let Some((user, password)) = &url.user
         {
-            value = Some(connect::basic(user, password));
+            value = Some(basic(user, password));
         }
         let scheme = if url.secure { "https" } else { "http" };
         // Only for this server: submodules elsewhere do not get it.
         let prefix = format!("http.{scheme}://{}/.extraHeader", url.authority());
         let header = value.map(|value| (prefix, format!("Authorization: {value}")));
-        Ok((url.absolute(), header))
+        Ok((url.to_string(), header))
     }
 }
 

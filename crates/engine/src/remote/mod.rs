@@ -3,8 +3,7 @@
 //! ```text
 //! url      a URL, taken apart once
 //! host     proxies and the ssh agent of this machine
-//! connect  TCP, TLS, proxies
-//! http     requests, redirects, downloads
+//! http     downloads, through the client of `distribution`
 //! file     a file behind a URL ─► layer, revalidated by its ETag
 //! program  the program `git`, started so that no repository can make it do more than fetch
 //! git      a commit's directory ─► layer
@@ -14,7 +13,6 @@
 //! What was brought is remembered in build records, so it stays in the store until it is pruned, and the second time a server is
 //! only asked whether it has changed.
 
-mod connect;
 mod file;
 mod git;
 mod host;
@@ -28,10 +26,13 @@ mod url;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
+use base64::Engine as _;
 use build::{Bringing, Brought, RemoteSource, SecretSource};
 use oci::Digest;
 use store::Lease;
 use sys::fs::Context as _;
+
+use crate::exchange::Network;
 
 pub use git::GitError;
 pub use host::Host;
@@ -98,13 +99,16 @@ pub(crate) struct Outside<'a> {
 impl<'a> Outside<'a> {
     /// `secrets` are those of the build: some names give credentials for hosts.
     pub(crate) fn new(
-        host: &'a Host,
-        limits: Limits,
+        (host, network): (&'a Host, &'a Network),
+        mut limits: Limits,
         secrets: &'a BTreeMap<String, SecretSource>,
         ssh: Option<&'a std::path::Path>,
     ) -> Self {
+        if let Ok(settings) = network.settings() {
+            limits.backoff = settings.backoff;
+        }
         Self {
-            client: http::Client::new(host, limits),
+            client: http::Client::new(host, network, limits),
             secrets,
             ssh,
         }
@@ -173,6 +177,12 @@ pub(crate) fn newest(lease: &Lease, layer: &oci::DiffId) -> Result<Option<i64>, 
         newest = newest.max(Some(view.stat(&node)?.mtime.secs));
     }
     Ok(newest)
+}
+
+/// The value of an `Authorization` header for a user and password.
+fn basic(user: &str, password: &str) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {text}")
 }
 
 /// The key of a record: a hash over its kind and the fields that it is found by, each with its length.

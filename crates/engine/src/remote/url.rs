@@ -1,6 +1,8 @@
-//! URLs of files on the network: parsed once, joined for redirects, shown without passwords.
+//! URLs of files on the network as people write them: with a password, perhaps, and characters that need escapes. Shown without passwords.
 
 use std::fmt;
+
+use distribution::client::{Origin, Url as Address, escaped};
 
 /// Longest URL, in bytes: what servers and proxies commonly take.
 const MAX_URL: usize = 8192;
@@ -63,8 +65,8 @@ impl Url {
             (unescape(name), unescape(password))
         });
         let target = match target.starts_with('/') {
-            true => escape(target),
-            false => format!("/{}", escape(target)),
+            true => escaped(target.as_bytes()),
+            false => format!("/{}", escaped(target.as_bytes())),
         };
         Ok(Self {
             secure,
@@ -75,59 +77,6 @@ impl Url {
         })
     }
 
-    /// Where a redirect to `location` leads.
-    pub(crate) fn join(&self, location: &str) -> Result<Self, UrlError> {
-        let location = location.trim();
-        let scheme = if self.secure { "https" } else { "http" };
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("{scheme}://{rest}"));
-        }
-        let is_absolute = location.split_once(':').is_some_and(|(scheme, _)| {
-            !scheme.is_empty()
-                && scheme
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        });
-        if is_absolute {
-            return Self::parse(location);
-        }
-        let path = self.target.split('?').next().unwrap_or_default();
-        let target = if location.starts_with('/') {
-            location.to_owned()
-        } else if location.starts_with('?') {
-            format!("{path}{location}")
-        } else {
-            let dir = path.rfind('/').map_or("/", |slash| &path[..=slash]);
-            format!("{dir}{location}")
-        };
-        let target = target.split('#').next().unwrap_or_default();
-        if target.len() > MAX_URL {
-            return Err(UrlError {
-                url: self.to_string(),
-                why: "it redirects to a URL that is longer than 8192 bytes",
-            });
-        }
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
-        let mut target = without_dots(&escape(path));
-        if let Some(query) = query {
-            target.push('?');
-            target.push_str(&escape(query));
-        }
-        Ok(Self {
-            target,
-            user: None,
-            ..self.clone()
-        })
-    }
-
-    /// Whether credentials for one are good for the other.
-    pub(crate) fn same_origin(&self, other: &Self) -> bool {
-        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
-    }
-
     /// The host, and the port where it is not the usual one.
     pub(crate) fn authority(&self) -> String {
         match (self.secure, self.port) {
@@ -136,21 +85,26 @@ impl Url {
         }
     }
 
-    /// Everything but user and password, for proxies and prefixes.
-    pub(crate) fn absolute(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority(), self.target)
+    /// Everything but user and password, as it is asked for.
+    pub(crate) fn address(&self) -> Result<Address, UrlError> {
+        let wrong = |_| UrlError {
+            url: self.to_string(),
+            why: "it cannot be put into a request",
+        };
+        let origin = Origin::parse(self.secure, &self.authority()).map_err(wrong)?;
+        Address::new(origin, &self.target).map_err(wrong)
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.absolute())
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.target)
     }
 }
 
 /// Host and port of `host:port`; an IPv6 address stands in brackets.
-pub(super) fn split_port(place: &str) -> Option<(&str, Option<u16>)> {
+fn split_port(place: &str) -> Option<(&str, Option<u16>)> {
     let bracket = place.rfind(']').map_or(0, |at| at + 1);
     match place[bracket..].find(':') {
         None => Some((place, None)),
@@ -178,20 +132,6 @@ fn is_host(host: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
-/// Escapes what cannot be in a request line; escapes that are there stay.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let plain = byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-        if plain {
-            out.push(byte.into());
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 /// Resolves `%41`. What is no escape stays.
 fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
@@ -211,27 +151,6 @@ fn unescape(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Resolves `.` and `..` in an absolute path.
-fn without_dots(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let mut pieces = path.split('/').skip(1).peekable();
-    while let Some(piece) = pieces.next() {
-        let last = pieces.peek().is_none();
-        match piece {
-            "." | ".." => {
-                if piece == ".." {
-                    parts.pop();
-                }
-                if last {
-                    parts.push("");
-                }
-            }
-            piece => parts.push(piece),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -270,31 +189,6 @@ mod tests {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
         assert!(Url::parse(&format!("http://h/{}", "x".repeat(9000))).is_err());
-    }
-
-    #[test]
-    fn redirects_are_relative_to_where_they_come_from() {
-        let base = url("https://me:secret@h/a/b/c?q");
-        for (location, expected) in [
-            ("d", "https://h/a/b/d"),
-            ("../d", "https://h/a/d"),
-            ("../../../../d", "https://h/d"),
-            ("./", "https://h/a/b/"),
-            ("/x y", "https://h/x%20y"),
-            ("?z", "https://h/a/b/c?z"),
-            ("//other/x", "https://other/x"),
-            ("http://other:81/x#f", "http://other:81/x"),
-            ("/a?b=/../c", "https://h/a?b=/../c"),
-        ] {
-            let joined = base.join(location).unwrap();
-            assert_eq!(joined.to_string(), expected, "{location}");
-            assert_eq!(joined.user, None, "{location}");
-        }
-        assert!(base.join("file:///etc/shadow").is_err());
-        assert!(base.join("gopher://h/").is_err());
-        assert!(!base.same_origin(&url("http://h/")));
-        assert!(!base.same_origin(&url("https://h:444/")));
-        assert!(base.same_origin(&url("https://H/other")));
     }
 
     #[test]

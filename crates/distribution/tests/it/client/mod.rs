@@ -2,6 +2,7 @@
 
 mod auth;
 mod blobs;
+mod files;
 mod hostile;
 mod manifests;
 mod peers;
