@@ -258,15 +258,9 @@ async fn what_is_taken_over_a_folder_is_whole() {
     what_is_taken_is_whole(Desk::local()).await;
 }
 
-#[tokio::test]
-#[ignore = "a stress of the light S3 server as much as of ours: run it by hand, several at once"]
-async fn what_is_taken_over_a_bucket_is_whole() {
-    what_is_taken_is_whole(Desk::object().await).await;
-}
-
 /// The clock leaps while images are pushed, so that a collection may take away what a push has just sent. A push may fail
 /// then; what is answered 201 is whole, at once and in the end.
-async fn what_is_taken_is_whole(desk: Desk) {
+pub(crate) async fn what_is_taken_is_whole(desk: Desk) {
     let desk = std::sync::Arc::new(desk);
     let pushing = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(4));
     let collector = tokio::spawn({
@@ -318,7 +312,7 @@ async fn what_is_taken_is_whole(desk: Desk) {
 }
 
 /// Every tag of a repository leads to a manifest, and that to its blobs.
-async fn assert_whole(desk: &Desk, name: &str) {
+pub(crate) async fn assert_whole(desk: &Desk, name: &str) {
     let tags = desk
         .get(&format!("/v2/{name}/tags/list"))
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use distribution::server::storage::local::Local;
-use distribution::server::storage::{Clock, Collected, Collection, Storage};
+use distribution::server::storage::{Clock, Collected, Collection, Storage, StorageError};
 use distribution::server::{Config, Registry};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -12,6 +12,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use oci::{Algorithm, Digest, Hasher, media_type};
 
 use super::bucket::Bucket;
+use super::shaky::Shaky;
 
 /// A registry, its clock, and where it keeps things.
 pub(crate) struct Desk {
@@ -26,6 +27,7 @@ pub(crate) struct Desk {
 enum Place {
     Folder(tempfile::TempDir),
     Bucket(Bucket),
+    Shaky(Shaky),
 }
 
 /// What came back.
@@ -106,6 +108,11 @@ impl Desk {
 
     pub(crate) async fn object() -> Self {
         Self::over(Place::Bucket(Bucket::start().await), Config::default())
+    }
+
+    /// Over an object store that fails as it is told to.
+    pub(crate) fn shaky(store: &Shaky, config: Config) -> Self {
+        Self::over(Place::Shaky(store.clone()), config)
     }
 
     fn over(place: Place, config: Config) -> Self {
@@ -247,6 +254,16 @@ impl Desk {
             .await
             .unwrap()
     }
+
+    pub(crate) async fn try_collect(&self, grace: u64) -> Result<Collected, StorageError> {
+        self.storage()
+            .collect(&Collection {
+                grace,
+                upload_age: u64::MAX,
+                dry_run: false,
+            })
+            .await
+    }
 }
 
 fn open(place: &Place, time: &Arc<AtomicU64>, config: Config) -> Registry {
@@ -255,6 +272,7 @@ fn open(place: &Place, time: &Arc<AtomicU64>, config: Config) -> Registry {
     let storage: Arc<dyn Storage> = match place {
         Place::Folder(folder) => Arc::new(Local::open(folder.path(), clock).unwrap()),
         Place::Bucket(bucket) => Arc::new(bucket.open(clock)),
+        Place::Shaky(store) => Arc::new(store.open(clock)),
     };
     Registry::new(storage, config)
 }

@@ -7,9 +7,10 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use oci::{Digest, Repository};
 
-use super::super::{Collected, Collection, Result, StorageError};
+use super::super::{Collected, Collection, Result};
 use super::keys::{CONDEMNED, Link, repository_of, unflat};
-use super::{Inner, TOUCH_STEP, written};
+use super::links::written;
+use super::{Inner, TOUCH_STEP};
 use crate::server::document;
 
 /// The object that condemns another.
@@ -29,6 +30,9 @@ impl Inner {
         };
         let mut dropped = HashSet::new();
         for repository in self.all_repositories().await? {
+            if !what.dry_run {
+                self.clean_up(&repository, old).await?;
+            }
             for path in self
                 .drop_unneeded(&repository, old, what.dry_run, &mut collected)
                 .await?
@@ -49,18 +53,42 @@ impl Inner {
             .collect())
     }
 
+    /// Takes away what servers left behind that died in the middle of something.
+    async fn clean_up(&self, repository: &Repository, old: u64) -> Result<()> {
+        self.finish_deletions(repository).await?;
+        for meta in self.list(&self.keys.coming(repository)).await? {
+            if written(&meta) < old {
+                self.delete(&meta.location).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what condemns an object that is gone: a collection ended between the two.
+    async fn delete_marks_of_nothing(&self, all: &[ObjectMeta]) -> Result<()> {
+        let there: HashSet<&str> = all.iter().map(|meta| meta.location.as_ref()).collect();
+        for path in &there {
+            if let Some(bare) = path.strip_suffix(CONDEMNED)
+                && !there.contains(bare)
+            {
+                self.delete(&Path::from(*path)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Blobs that a manifest of the repository names.
     async fn needed(&self, repository: &Repository) -> Result<HashSet<Digest>> {
         let mut needed = HashSet::new();
+        // Those that may become manifests in a moment, before those that have: none is overlooked that moves over.
+        for meta in self.list(&self.keys.coming(repository)).await? {
+            if let Some((_, bytes)) = self.read_about(&meta.location).await? {
+                needed.extend(document::blobs_of(&bytes));
+            }
+        }
         for meta in self.list(&self.keys.manifests(repository)).await? {
-            let Some(digest) = meta.location.filename().and_then(unflat) else {
-                continue;
-            };
-            match self.read_manifest(repository, &digest).await {
-                Ok(Some((_, bytes))) => needed.extend(document::blobs_of(&bytes)),
-                Ok(None) => {}
-                Err(error @ StorageError::Corrupt { .. }) => return Err(error),
-                Err(error) => return Err(error),
+            if let Some((_, bytes)) = self.read_about(&meta.location).await? {
+                needed.extend(document::blobs_of(&bytes));
             }
         }
         Ok(needed)
@@ -75,6 +103,9 @@ impl Inner {
         collected: &mut Collected,
     ) -> Result<Vec<Path>> {
         let links = self.list(&self.keys.held_by(repository)).await?;
+        if !dry_run {
+            self.delete_marks_of_nothing(&links).await?;
+        }
         let mut by_digest: HashMap<Digest, Vec<&ObjectMeta>> = HashMap::new();
         for link in &links {
             if let Some(digest) = link
@@ -153,6 +184,9 @@ impl Inner {
         let nothing = HashSet::new();
         let except = if dry_run { dropped } else { &nothing };
         let entries = self.list(&self.keys.all_blobs()).await?;
+        if !dry_run {
+            self.delete_marks_of_nothing(&entries).await?;
+        }
         let held = self.held_generations(except).await?;
         let unheld: Vec<(Path, Link)> = entries
             .iter()
@@ -196,20 +230,40 @@ impl Inner {
         dry_run: bool,
         collected: &mut Collected,
     ) -> Result<()> {
+        // In this order: an upload that is being finished has its state until its digest is written down.
         let content = self.list(&self.keys.all_content()).await?;
-        let known: HashSet<String> = self
+        let mut known: HashSet<String> = self
+            .list(&self.keys.uploads())
+            .await?
+            .iter()
+            .filter(|meta| meta.location.filename() == Some("state"))
+            .filter_map(|meta| Some(meta.location.parts().nth_back(1)?.as_ref().to_owned()))
+            .collect();
+        let written_down = self
             .list(&self.keys.all_blobs())
             .await?
             .iter()
             .filter_map(|meta| Some(Link::read(meta.location.filename()?)?.generation))
+            .collect::<Vec<_>>();
+        known.extend(written_down);
+        let mut strays: Vec<ObjectMeta> = content
+            .into_iter()
+            .filter(|meta| {
+                written(meta) < old
+                    && meta
+                        .location
+                        .filename()
+                        .is_some_and(|generation| !known.contains(generation))
+            })
             .collect();
-        for meta in content {
-            let Some(generation) = meta.location.filename() else {
-                continue;
-            };
-            if known.contains(generation) || written(&meta) >= old {
-                continue;
-            }
+        if !strays.is_empty() {
+            let held = self.held_generations(&HashSet::new()).await?;
+            strays.retain(|meta| {
+                let generation = meta.location.filename();
+                generation.is_some_and(|generation| !held.contains(generation))
+            });
+        }
+        for meta in strays {
             collected.content += 1;
             collected.bytes += meta.size;
             if !dry_run {

@@ -6,9 +6,11 @@
 //! blobs/<digest>/<size>.<generation>                           which content a digest has
 //! held/<repository>/<digest>/<size>.<generation>.<time>-<random>   that a repository holds a blob
 //! manifests/<repository>/<digest>                              a line about the manifest, then its bytes
+//! coming/<repository>/<random>                                 a manifest whose needs are being looked at
 //! named/<repository>/<digest>/<tag>                            tags that may name a manifest
 //! tags/<repository>/<tag>                                      the tag's past; what it names is at the end
 //! past/<repository>/<tag>                                      the past of a tag that was deleted
+//! leaving/<repository>/<tag>/<random>                          that a tag is being deleted
 //! referrers/<repository>/<digest>/<digest>                     descriptors
 //! uploads/<id>/…                                               see `uploads`
 //! ```
@@ -82,6 +84,18 @@ impl Keys {
 
     pub(super) fn manifest(&self, repository: &Repository, digest: &Digest) -> Path {
         self.join(&["manifests", &segment(repository), &flat(digest)])
+    }
+
+    pub(super) fn coming(&self, repository: &Repository) -> Path {
+        self.join(&["coming", &segment(repository)])
+    }
+
+    pub(super) fn leaving(&self, repository: &Repository) -> Path {
+        self.join(&["leaving", &segment(repository)])
+    }
+
+    pub(super) fn leaving_tag(&self, repository: &Repository, tag: &Tag) -> Path {
+        self.join(&["leaving", &segment(repository), tag.as_str()])
     }
 
     pub(super) fn named(&self, repository: &Repository, digest: &Digest) -> Path {

@@ -13,6 +13,8 @@
 
 mod collect;
 mod keys;
+mod links;
+mod manifests;
 mod tags;
 mod transport;
 mod uploads;
@@ -23,30 +25,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Bytes, Frame};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use futures_util::{StreamExt, TryStreamExt};
+use hyper::body::Bytes;
+use object_store::aws::AmazonS3Builder;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    UpdateVersion,
+    BackoffConfig, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 use oci::{Algorithm, Descriptor, Digest, Repository, Tag};
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag,
-    Referrer, Result, Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
+    Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag, Result,
+    Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
 };
-use keys::{CONDEMNED, Keys, Link, below, flat, unflat};
+use keys::{Keys, Link, unflat};
+use links::unique;
 
 /// A blob that nobody asked for within this time is noted anew when somebody does, in seconds.
 const TOUCH_STEP: u64 = 600;
 
 /// Requests that are under way together for one of ours.
 const AT_ONCE: usize = 16;
+
+/// How often a blob is looked for whose content is not where it was a moment ago.
+const LOOKS: u32 = 5;
 
 /// How long a URL is good that sends a client to the object store itself.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -70,26 +75,21 @@ pub struct Bucket {
     pub redirect: bool,
 }
 
+/// What is asked of an object store: S3's, or one of a test that fails as it is told to.
+pub trait Store: ObjectStore + MultipartStore + Signer {}
+
+impl<S: ObjectStore + MultipartStore + Signer> Store for S {}
+
 /// A bucket. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Object(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    store: AmazonS3,
+    store: Arc<dyn Store>,
     keys: Keys,
     clock: Clock,
     redirect: bool,
-}
-
-/// The line in front of a manifest's bytes.
-#[derive(Serialize, Deserialize)]
-struct About {
-    #[serde(rename = "type")]
-    media_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    referrer: Option<Referrer>,
-    pushed: u64,
 }
 
 /// An error of the object store, with what was tried on what.
@@ -118,31 +118,6 @@ fn found<T>(result: object_store::Result<T>, verb: &'static str, path: &Path) ->
     }
 }
 
-/// A name that was never used before.
-fn unique() -> Result<String> {
-    use base64::Engine as _;
-    let mut bytes = [0_u8; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
-        |error| StorageError::Io {
-            verb: "make",
-            place: "a name".to_owned(),
-            source: error.into(),
-        },
-    )?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// When an object was written, in seconds since 1970: by the store's clock or by that of the server which wrote a link,
-/// whichever is later.
-fn written(meta: &ObjectMeta) -> u64 {
-    let by_store = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
-    let by_server = meta.location.filename().and_then(|name| {
-        let (time, _) = name.split('.').nth(2)?.split_once('-')?;
-        u64::from_str_radix(time, 16).ok()
-    });
-    by_store.max(by_server.unwrap_or_default())
-}
-
 impl Object {
     /// Opens a bucket. It is not looked at before it is needed.
     ///
@@ -152,6 +127,7 @@ impl Object {
     pub fn open(bucket: &Bucket, clock: Clock) -> Result<Self> {
         let mut builder = AmazonS3Builder::new()
             .with_http_connector(transport::Connector::new()?)
+            .with_retry(patience())
             .with_bucket_name(&bucket.name)
             .with_region(&bucket.region)
             .with_access_key_id(&bucket.access_key)
@@ -164,12 +140,27 @@ impl Object {
         let prefix = Path::parse(&bucket.prefix)
             .map_err(|error| damaged(&Path::from(bucket.prefix.as_str()), error))?;
         let store = builder.build().map_err(failed("use the bucket", &prefix))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::over(Arc::new(store), prefix, clock, bucket.redirect))
+    }
+
+    /// Works over a store that is there already.
+    #[must_use]
+    pub fn over(store: Arc<dyn Store>, prefix: Path, clock: Clock, redirect: bool) -> Self {
+        Self(Arc::new(Inner {
             store,
             keys: Keys(prefix),
             clock,
-            redirect: bucket.redirect,
-        })))
+            redirect,
+        }))
+    }
+}
+
+/// How long a request that fails is tried anew: while the client that waits for it still does.
+fn patience() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: 6,
+        retry_timeout: Duration::from_secs(30),
     }
 }
 
@@ -182,22 +173,30 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes if the object is as it was; says whether it was.
+    /// Writes if the object is as it was; says whether it was. What is written must be what nobody else would write.
     async fn put_if(
         &self,
         path: &Path,
-        bytes: impl Into<PutPayload>,
+        bytes: Bytes,
         version: Option<UpdateVersion>,
     ) -> Result<bool> {
         let mode = version.map_or(PutMode::Create, PutMode::Update);
         let options = PutOptions::from(mode);
-        match self.store.put_opts(path, bytes.into(), options).await {
+        match self
+            .store
+            .put_opts(path, bytes.clone().into(), options)
+            .await
+        {
             Ok(_) => Ok(true),
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. }
                 | object_store::Error::NotFound { .. },
-            ) => Ok(false),
+            ) => {
+                // A request whose answer was lost is sent again, and finds what it wrote itself.
+                let there = self.get(path).await?;
+                Ok(there.is_some_and(|(there, _)| there == bytes))
+            }
             Err(error) => Err(failed("write", path)(error)),
         }
     }
@@ -248,42 +247,6 @@ impl Inner {
             .map_err(failed("list", place))
     }
 
-    /// The links of a digest that may be counted on, and when the newest was written.
-    async fn live(&self, place: &Path) -> Result<Option<(Link, u64)>> {
-        let all = self.list(place).await?;
-        Ok(live_of(&all)
-            .max_by_key(|(_, meta)| written(meta))
-            .map(|(link, meta)| (link, written(meta))))
-    }
-
-    /// A link that reading may go through, be it condemned or not.
-    async fn any_link(&self, place: &Path) -> Result<Option<Link>> {
-        let all = self.list(place).await?;
-        Ok(all
-            .iter()
-            .filter_map(|meta| meta.location.filename())
-            .find_map(Link::read))
-    }
-
-    /// A link that may be counted on. If all that there are have been condemned, a new one is made: the collection that
-    /// condemned them may find that they are needed after all, and until then nothing is missing.
-    async fn count_on(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<(Link, u64)>> {
-        let place = self.keys.held(repository, digest);
-        if let Some(live) = self.live(&place).await? {
-            return Ok(Some(live));
-        }
-        match self.any_link(&place).await? {
-            Some(link) if self.link(repository, digest, &link).await? => {
-                Ok(Some((link, self.clock.now())))
-            }
-            _ => Ok(None),
-        }
-    }
-
     async fn exists(&self, repository: &Repository) -> Result<bool> {
         let path = self.keys.repository(repository);
         Ok(found(self.store.head(&path).await, "look at", &path)?.is_some())
@@ -303,169 +266,6 @@ impl Inner {
         self.put(&self.keys.repository(repository), Bytes::new())
             .await
     }
-
-    /// Makes content that a digest has a blob of a repository. False if the content is about to go.
-    async fn link(&self, repository: &Repository, digest: &Digest, link: &Link) -> Result<bool> {
-        self.make(repository).await?;
-        let now = self.clock.now();
-        let name = format!("{}.{}.{now:x}-{}", link.size, link.generation, unique()?);
-        let path = below(&self.keys.held(repository, digest), &name);
-        self.put(&path, Bytes::new()).await?;
-        // Written first, looked at afterwards: a collection does it the other way round.
-        let contents = self.list(&self.keys.blob(digest)).await?;
-        let there = live_of(&contents).any(|(live, _)| live.generation == link.generation);
-        if !there {
-            self.delete(&path).await?;
-        }
-        Ok(there)
-    }
-
-    async fn read_manifest(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<(About, Bytes)>> {
-        let path = self.keys.manifest(repository, digest);
-        let Some((bytes, _)) = self.get(&path).await? else {
-            return Ok(None);
-        };
-        let end = bytes
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or_else(|| damaged(&path, "it has no first line"))?;
-        let about = serde_json::from_slice(&bytes[..end]).map_err(|error| damaged(&path, error))?;
-        Ok(Some((about, bytes.slice(end + 1..))))
-    }
-
-    async fn check_blob(&self, repository: &Repository, digest: Digest, stated: u64) -> Result<()> {
-        match self.count_on(repository, &digest).await? {
-            None => Err(StorageError::BlobUnknown(digest)),
-            Some((link, _)) if link.size != stated => Err(StorageError::Size {
-                digest,
-                stated,
-                actual: link.size,
-            }),
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Whether everything that a manifest needs is there. After the manifest was written.
-    async fn check_needs(&self, repository: &Repository, new: &NewManifest) -> Result<()> {
-        let blobs: HashSet<(Digest, u64)> = new.blobs.iter().copied().collect();
-        let mut checks = futures_util::stream::FuturesUnordered::new();
-        for (digest, stated) in blobs {
-            checks.push(self.check_blob(repository, digest, stated).boxed());
-            if checks.len() >= AT_ONCE {
-                checks.next().await.transpose()?;
-            }
-        }
-        while let Some(checked) = checks.next().await {
-            checked?;
-        }
-        for digest in &new.manifests {
-            let path = self.keys.manifest(repository, digest);
-            if found(self.store.head(&path).await, "look at", &path)?.is_none() {
-                return Err(StorageError::ManifestUnknown(*digest));
-            }
-        }
-        Ok(())
-    }
-
-    async fn put_manifest(&self, repository: &Repository, new: &NewManifest) -> Result<()> {
-        self.make(repository).await?;
-        let path = self.keys.manifest(repository, &new.digest);
-        let known = found(self.store.head(&path).await, "look at", &path)?.is_some();
-        let about = About {
-            media_type: new.media_type.clone(),
-            referrer: new.referrer.clone(),
-            pushed: self.clock.now(),
-        };
-        let mut bytes = serde_json::to_vec(&about).map_err(|error| damaged(&path, error))?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(&new.bytes);
-        self.put(&path, Bytes::from(bytes)).await?;
-        if let Err(error) = self.check_needs(repository, new).await {
-            if !known {
-                self.delete(&path).await?;
-            }
-            return Err(error);
-        }
-        if let Some(referrer) = &new.referrer {
-            let place = self.keys.referrers(repository, &referrer.subject);
-            let path = below(&place, &flat(&new.digest));
-            let descriptor =
-                serde_json::to_vec(&referrer.descriptor).map_err(|error| damaged(&path, error))?;
-            self.put(&path, Bytes::from(descriptor)).await?;
-        }
-        // All or nothing: what cannot be set is found out before anything is.
-        for tag in &new.tags {
-            self.check_tag(repository, tag, &new.digest).await?;
-        }
-        for tag in &new.tags {
-            self.set_tag(repository, tag, &new.digest).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove_manifest(&self, repository: &Repository, digest: &Digest) -> Result<()> {
-        self.require(repository).await?;
-        let Some((about, _)) = self.read_manifest(repository, digest).await? else {
-            return Err(StorageError::ManifestUnknown(*digest));
-        };
-        self.delete(&self.keys.manifest(repository, digest)).await?;
-        if let Some(referrer) = about.referrer {
-            let place = self.keys.referrers(repository, &referrer.subject);
-            self.delete(&below(&place, &flat(digest))).await?;
-        }
-        for meta in self.list(&self.keys.named(repository, digest)).await? {
-            if let Some(Ok(tag)) = meta.location.filename().map(str::parse::<Tag>) {
-                match self.remove_tag(repository, &tag, Some(digest)).await {
-                    Ok(()) | Err(StorageError::TagUnknown(_) | StorageError::Changed(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            self.delete(&meta.location).await?;
-        }
-        Ok(())
-    }
-
-    async fn open_blob(&self, digest: &Digest, link: &Link, range: Range<u64>) -> Result<Content> {
-        let path = self.keys.content(&link.generation);
-        if self.redirect {
-            let url = self
-                .store
-                .signed_url(hyper::Method::GET, &path, SIGNED_FOR)
-                .await
-                .map_err(failed("sign", &path))?;
-            return Ok(Content::Elsewhere(url.to_string()));
-        }
-        let options = GetOptions {
-            range: Some(GetRange::Bounded(range)),
-            ..GetOptions::default()
-        };
-        let got = found(self.store.get_opts(&path, options).await, "read", &path)?
-            .ok_or(StorageError::BlobUnknown(*digest))?;
-        let stream = got
-            .into_stream()
-            .map_ok(Frame::data)
-            .map_err(std::io::Error::other);
-        Ok(Content::Stream(StreamBody::new(stream).boxed_unsync()))
-    }
-}
-
-/// Those of a listing that may be counted on.
-fn live_of(all: &[ObjectMeta]) -> impl Iterator<Item = (Link, &ObjectMeta)> {
-    let condemned: HashSet<&str> = all
-        .iter()
-        .filter_map(|meta| meta.location.filename()?.strip_suffix(CONDEMNED))
-        .collect();
-    all.iter().filter_map(move |meta| {
-        let name = meta.location.filename()?;
-        if name.ends_with(CONDEMNED) || condemned.contains(name) {
-            return None;
-        }
-        Some((Link::read(name)?, meta))
-    })
 }
 
 #[async_trait]
@@ -501,12 +301,16 @@ impl Storage for Object {
         range: Range<u64>,
     ) -> Result<Content> {
         let place = self.0.keys.held(repository, digest);
-        let link = self
-            .0
-            .any_link(&place)
-            .await?
-            .ok_or(StorageError::BlobUnknown(*digest))?;
-        self.0.open_blob(digest, &link, range).await
+        for _ in 0..LOOKS {
+            let Some(link) = self.0.any_link(&place).await? else {
+                break;
+            };
+            if let Some(content) = self.0.open_content(&link, range.clone()).await? {
+                return Ok(content);
+            }
+            // Between the two requests a collection took it, and somebody may have pushed it again.
+        }
+        Err(StorageError::BlobUnknown(*digest))
     }
 
     async fn mount(

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use object_store::UpdateVersion;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, UpdateVersion};
 use oci::{Digest, Repository, Tag};
 use serde::{Deserialize, Serialize};
 
 use super::super::{NewTag, Result, StorageError, TagEvent};
-use super::{Inner, below, damaged};
+use super::keys::below;
+use super::links::{unique, written};
+use super::{Inner, damaged};
 
 /// The past of a tag is kept up to this many events.
 const MAX_PAST: usize = 1000;
@@ -21,10 +23,16 @@ const ATTEMPTS: u32 = 100;
 /// began it and took longer than this is gone.
 const DELETING: u32 = 300;
 
+/// Seconds after which a deletion is taken over whose server seems to have died: more than anybody waits for it.
+pub(super) const LEFT: u64 = 120;
+
 /// What a tag has named.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Past {
     pub(super) events: Vec<TagEvent>,
+    /// Who is deleting it; nobody else may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleting: Option<String>,
 }
 
 impl Past {
@@ -126,24 +134,38 @@ impl Inner {
             if !new.condition.allows(past.current(), *digest) {
                 return Err(StorageError::Changed(new.tag.clone()));
             }
-            if past.current() == Some(*digest) {
-                return Ok(());
-            }
-            past.push(TagEvent {
-                at: self.clock.now(),
-                digest: Some(*digest),
-            });
-            if self
-                .put_if(&path, Self::bytes(&path, &past)?, version)
-                .await?
-            {
-                return Ok(());
+            let set = past.current() == Some(*digest) || {
+                past.push(TagEvent {
+                    at: self.clock.now(),
+                    digest: Some(*digest),
+                });
+                past.deleting = None;
+                let bytes = Self::bytes(&path, &past)?;
+                self.put_if(&path, bytes, version).await?
+            };
+            if set {
+                return self.keep_tag(repository, &new.tag, digest).await;
             }
             attempts += 1;
         }
         Err(StorageError::Busy)
     }
 
+    /// Looks whether the manifest that a tag was just set to is still there. If it was deleted meanwhile, by somebody who
+    /// may have looked for tags before this one was there, the tag goes with it.
+    async fn keep_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> Result<()> {
+        let manifest = self.keys.manifest(repository, digest);
+        if super::found(self.store.head(&manifest).await, "look at", &manifest)?.is_some() {
+            return Ok(());
+        }
+        match self.remove_tag(repository, tag, Some(digest)).await {
+            Ok(()) | Err(StorageError::TagUnknown(_) | StorageError::Changed(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a tag. What it names goes out of its object first, then its past is put elsewhere, then its object is
+    /// deleted, by the one whom that object names. A server that dies between leaves a note for collections.
     pub(super) async fn remove_tag(
         &self,
         repository: &Repository,
@@ -151,23 +173,74 @@ impl Inner {
         expected: Option<&Digest>,
     ) -> Result<()> {
         let path = self.keys.tag(repository, tag.as_str());
-        for _ in 0..ATTEMPTS {
-            let unknown = || StorageError::TagUnknown(tag.clone());
+        let mine = unique()?;
+        let note = below(&self.keys.leaving_tag(repository, tag), &mine);
+        let unknown = || StorageError::TagUnknown(tag.clone());
+        for attempt in 0..ATTEMPTS {
             let (mut past, version) = self.read_past(&path).await?.ok_or_else(unknown)?;
             let current = past.current().ok_or_else(unknown)?;
             if expected.is_some_and(|expected| *expected != current) {
                 return Err(StorageError::Changed(tag.clone()));
             }
+            if attempt == 0 {
+                self.put(&note, Bytes::new()).await?;
+            }
             past.push(TagEvent {
                 at: self.clock.now(),
                 digest: None,
             });
+            past.deleting = Some(mine.clone());
             let bytes = Self::bytes(&path, &past)?;
             if self.put_if(&path, bytes.clone(), Some(version)).await? {
-                self.put(&self.keys.past(repository, tag), bytes).await?;
-                return self.delete(&path).await;
+                self.bury(repository, tag, bytes, &mine).await?;
+                return self.delete(&note).await;
             }
         }
         Err(StorageError::Busy)
+    }
+
+    async fn bury(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        bytes: Bytes,
+        mine: &str,
+    ) -> Result<()> {
+        self.put(&self.keys.past(repository, tag), bytes).await?;
+        let path = self.keys.tag(repository, tag.as_str());
+        // Whoever waited for this for too long has set the tag again.
+        let found = self.read_past(&path).await?;
+        if found.is_some_and(|(past, _)| past.deleting.as_deref() == Some(mine)) {
+            self.delete(&path).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes deletions whose servers died in the middle.
+    pub(super) async fn finish_deletions(&self, repository: &Repository) -> Result<()> {
+        let before = self.clock.now().saturating_sub(LEFT);
+        for note in self.list(&self.keys.leaving(repository)).await? {
+            let tag = note.location.parts().nth_back(1);
+            let Some(Ok(tag)) = tag.map(|tag| tag.as_ref().parse::<Tag>()) else {
+                continue;
+            };
+            if written(&note) >= before {
+                continue;
+            }
+            let path = self.keys.tag(repository, tag.as_str());
+            if let Some((mut past, version)) = self.read_past(&path).await?
+                && past.current().is_none()
+            {
+                let mine = unique()?;
+                past.deleting = Some(mine.clone());
+                let bytes = Self::bytes(&path, &past)?;
+                if !self.put_if(&path, bytes.clone(), Some(version)).await? {
+                    continue;
+                }
+                self.bury(repository, &tag, bytes, &mine).await?;
+            }
+            self.delete(&note.location).await?;
+        }
+        Ok(())
     }
 }

@@ -13,13 +13,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
-use object_store::multipart::{MultipartStore, PartId};
-use object_store::{PutPayload, UpdateVersion};
+use object_store::multipart::PartId;
+use object_store::{ObjectStoreExt, PutPayload, UpdateVersion};
 use oci::{Algorithm, Digest, Hasher, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::super::{Incoming, Result, StorageError, UploadId};
-use super::{Inner, Link, below, damaged, failed, found, live_of};
+use super::keys::{Link, below};
+use super::links::{live_of, written};
+use super::{Inner, damaged, failed, found};
 
 /// Bytes of a part, and what an upload holds in memory. Stores want at least 5 MiB, and at most 10,000 parts.
 const PART: usize = 8 << 20;
@@ -246,23 +248,13 @@ impl Inner {
         }
         // Content that is there already is not stored again.
         if same && self.link_to_existing(repository, expected, size).await? {
-            self.forget_upload(id, &growing.upload).await?;
+            // What stays of it is taken away by a collection.
+            drop(self.forget_upload(id, &growing.upload).await);
             return Ok(size);
         }
         let path = self.keys.content(&id.to_string());
         if growing.upload.multipart.is_some() {
-            if growing.tail_size > 0 {
-                self.put_part(id, &mut growing).await?;
-            }
-            let multipart = growing.upload.multipart.clone().unwrap_or_default();
-            let parts = growing.upload.parts.iter().map(|part| PartId {
-                content_id: part.clone(),
-            });
-            self.store
-                .complete_multipart(&path, &multipart, parts.collect())
-                .await
-                .map_err(failed("finish", &path))?;
-            growing.upload.multipart = None;
+            self.complete(&path, id, &mut growing).await?;
         } else {
             let payload: PutPayload = std::mem::take(&mut growing.tail).into_iter().collect();
             self.put(&path, payload).await?;
@@ -278,13 +270,47 @@ impl Inner {
             size,
             generation: id.to_string(),
         };
+        // In this order: what is known under its digest is held by somebody, so that no collection takes it.
+        self.hold(repository, expected, &link).await?;
         let name = format!("{size}.{id}");
         self.put(&below(&self.keys.blob(expected), &name), Bytes::new())
             .await?;
-        // New content is condemned by nobody before its grace time is over.
-        self.link(repository, expected, &link).await?;
-        self.forget_upload(id, &growing.upload).await?;
+        drop(self.forget_upload(id, &growing.upload).await);
         Ok(size)
+    }
+
+    /// Makes one object of the parts, if an attempt whose answer was lost has not done so.
+    async fn complete(
+        &self,
+        path: &object_store::path::Path,
+        id: UploadId,
+        growing: &mut Growing,
+    ) -> Result<()> {
+        let size = growing.upload.received;
+        let is_there = async || -> Result<bool> {
+            let there = found(self.store.head(path).await, "look at", path)?;
+            Ok(there.is_some_and(|there| there.size == size))
+        };
+        if !is_there().await? {
+            if growing.tail_size > 0 {
+                self.put_part(id, growing).await?;
+            }
+            let multipart = growing.upload.multipart.clone().unwrap_or_default();
+            let parts = growing.upload.parts.iter().map(|part| PartId {
+                content_id: part.clone(),
+            });
+            let finished = self
+                .store
+                .complete_multipart(path, &multipart, parts.collect())
+                .await;
+            if let Err(error) = finished
+                && !is_there().await?
+            {
+                return Err(failed("finish", path)(error));
+            }
+        }
+        growing.upload.multipart = None;
+        Ok(())
     }
 
     async fn refuse(
@@ -323,7 +349,6 @@ impl Inner {
         algorithm: Algorithm,
     ) -> Result<Digest> {
         use futures_util::TryStreamExt;
-        use object_store::ObjectStoreExt;
         let mut hasher = Hasher::new(algorithm);
         let mut stream = found(self.store.get(path).await, "read", path)?
             .ok_or(StorageError::UploadUnknown)?
@@ -352,14 +377,21 @@ impl Inner {
     /// Forgets uploads that nobody went on with since `before`; counts them.
     pub(super) async fn forget_uploads(&self, before: u64, dry_run: bool) -> Result<u64> {
         let mut count = 0;
-        for meta in self.list(&self.keys.uploads()).await? {
-            if meta.location.filename() != Some("state") || super::written(&meta) >= before {
-                continue;
-            }
-            let id = meta.location.parts().nth_back(1);
-            let Some(Ok(id)) = id.map(|id| id.as_ref().parse::<UploadId>()) else {
+        let all = self.list(&self.keys.uploads()).await?;
+        let id_of = |meta: &object_store::ObjectMeta| {
+            let id = meta.location.parts().nth_back(1)?;
+            id.as_ref().parse::<UploadId>().ok()
+        };
+        let is_state = |meta: &&object_store::ObjectMeta| meta.location.filename() == Some("state");
+        let mut alive = std::collections::HashSet::new();
+        for meta in all.iter().filter(is_state) {
+            let Some(id) = id_of(meta) else {
                 continue;
             };
+            if written(meta) >= before {
+                alive.insert(id);
+                continue;
+            }
             count += 1;
             if dry_run {
                 continue;
@@ -368,6 +400,13 @@ impl Inner {
                 && let Ok(upload) = serde_json::from_slice(&bytes)
             {
                 self.forget_upload(id, &upload).await?;
+            }
+        }
+        // Of a request whose server died before it wrote the state down.
+        for meta in all.iter().filter(|meta| !is_state(meta)) {
+            let left = id_of(meta).is_some_and(|id| !alive.contains(&id));
+            if left && !dry_run && written(meta) < before {
+                self.delete(&meta.location).await?;
             }
         }
         Ok(count)
