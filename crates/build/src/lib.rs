@@ -26,6 +26,7 @@ mod caches;
 mod checks;
 mod context;
 mod copy;
+mod epoch;
 mod error;
 mod events;
 mod exec;
@@ -65,8 +66,6 @@ pub use rootfs::ReadError;
 pub use tell::{Teller, Told};
 pub use users::UserError;
 
-use std::borrow::Cow;
-
 use dockerfile::Diagnostic;
 pub use dockerfile::lint::Asked;
 use oci::Platform;
@@ -74,9 +73,6 @@ use store::{Lease, Store};
 
 /// The build argument that fixes all times.
 const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
-
-/// What says there that the time is that of the context.
-const CONTEXT: &str = "context";
 
 /// Builds one image and puts it into the store, under the names that the request has.
 ///
@@ -169,7 +165,8 @@ pub fn solve(
         Error::Dockerfile(errors)
     })?;
     told.done();
-    let request = &*with_context_time(request, &parsed);
+    let request = &*epoch::with_time(request, &parsed, sources, teller)
+        .map_err(|error| error.placed(request, &included))?;
     let mut warned = Vec::new();
     let read = Read {
         file: &parsed,
@@ -213,7 +210,7 @@ fn solve_one(
         file: parsed,
         included,
     } = read;
-    let epoch = epoch(request, parsed)?;
+    let epoch = epoch::of(request, parsed)?;
     let lease = sources.lease;
     let graph = plan::plan(parsed, request, sources.bases, lease.store())?;
     let known = checks::Known {
@@ -258,52 +255,4 @@ pub fn check_targets(request: &Request, targets: &[&str]) -> Result<(), Error> {
         plan::target(&file, Some(target))?;
     }
     Ok(())
-}
-
-/// The default of the global ARG that fixes all times.
-fn default_epoch(file: &dockerfile::Dockerfile) -> Option<(String, dockerfile::Span)> {
-    let found = file
-        .global_definitions()
-        .filter(|definition| definition.name == EPOCH_ARG)
-        .last()?;
-    Some((found.default.clone()?, found.span))
-}
-
-/// `SOURCE_DATE_EPOCH=context` is the time of the context, for RUN too; of a context without one it is as if nothing was said.
-fn with_context_time<'r>(request: &'r Request, file: &dockerfile::Dockerfile) -> Cow<'r, Request> {
-    let given = request.build_args.get(EPOCH_ARG).map(String::as_str);
-    let default = default_epoch(file).map(|(text, _)| text);
-    if given.or(default.as_deref()) != Some(CONTEXT) {
-        return Cow::Borrowed(request);
-    }
-    let mut request = request.clone();
-    request.build_args.remove(EPOCH_ARG);
-    let time = match request.context_time {
-        Some(time) => Some(time.to_string()),
-        None => (default.as_deref() == Some(CONTEXT)).then(String::new),
-    };
-    if let Some(time) = time {
-        request.build_args.insert(EPOCH_ARG.to_owned(), time);
-    }
-    Cow::Owned(request)
-}
-
-/// The time that the request, a build argument or a global ARG fixes.
-fn epoch(request: &Request, file: &dockerfile::Dockerfile) -> Result<Option<i64>, Error> {
-    if request.epoch.is_some() {
-        return Ok(request.epoch);
-    }
-    let given = request
-        .build_args
-        .get(EPOCH_ARG)
-        .map(|value| (value.clone(), dockerfile::Span::default()));
-    let found = given.or_else(|| default_epoch(file));
-    let Some((text, span)) = found.filter(|(text, _)| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse().map(Some).map_err(|_| {
-        let message =
-            format!("`{text}` is no value for `{EPOCH_ARG}`: expected seconds since 1970");
-        Error::Dockerfile(vec![Diagnostic::error("epoch", span, message)])
-    })
 }

@@ -429,6 +429,11 @@ fn owner_is_not_mapped(error: &(dyn std::error::Error + 'static)) -> bool {
         })
 }
 
+/// What to do about programs for another platform.
+pub(crate) const EMULATOR: &str = "the kernel runs them through an emulator that `binfmt_misc` knows: on Debian and Ubuntu \
+                                   `apt-get install qemu-user-static` brings one for each platform; or choose this machine's \
+                                   platform with `--platform`";
+
 fn build_hints(error: &build::Error) -> Vec<String> {
     match error {
         // They stand with the mistakes: see `Error::mistakes`.
@@ -448,6 +453,11 @@ fn build_hints(error: &build::Error) -> Vec<String> {
                 vec![format!(
                     "`--ssh {id}` gives it the agent of `SSH_AUTH_SOCK`"
                 )]
+            }
+            build::StepError::Exec(build::ExecError::Runtime(runtime::Error::Foreign {
+                ..
+            })) => {
+                vec![EMULATOR.to_owned()]
             }
             build::StepError::Copy(error) => copy_hints(error),
             _ => Vec::new(),

@@ -47,6 +47,17 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The program is for another platform, and the kernel knows no emulator for it.
+    #[error(
+        "`{program}` is a program for `{platform}`, which this machine (`{}`) does not run",
+        ::oci::Platform::host()
+    )]
+    Foreign {
+        /// What was asked for.
+        program: String,
+        /// What it is for.
+        platform: String,
+    },
     /// A process of the container cannot be held still.
     #[error("cannot pause the container: {0}")]
     Hold(String),
@@ -67,7 +78,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotFound { .. } => 127,
-            Self::NotExecutable { .. } => 126,
+            Self::NotExecutable { .. } | Self::Foreign { .. } => 126,
             _ => 125,
         }
     }
@@ -86,6 +97,7 @@ pub(crate) enum Failure {
     Limit { limit: String, reason: String },
     NotFound { program: String, hint: String },
     NotExecutable { program: String, reason: String },
+    Foreign { program: String, platform: String },
 }
 
 impl From<Failure> for Error {
@@ -96,6 +108,7 @@ impl From<Failure> for Error {
             Failure::Limit { limit, reason } => Self::Limit { limit, reason },
             Failure::NotFound { program, hint } => Self::NotFound { program, hint },
             Failure::NotExecutable { program, reason } => Self::NotExecutable { program, reason },
+            Failure::Foreign { program, platform } => Self::Foreign { program, platform },
         }
     }
 }
@@ -108,6 +121,7 @@ impl From<Error> for Failure {
             Error::Limit { limit, reason } => Self::Limit { limit, reason },
             Error::NotFound { program, hint } => Self::NotFound { program, hint },
             Error::NotExecutable { program, reason } => Self::NotExecutable { program, reason },
+            Error::Foreign { program, platform } => Self::Foreign { program, platform },
             Error::Start { .. }
             | Error::File(_)
             | Error::Hold(_)

@@ -25,6 +25,7 @@ mod error;
 pub mod etc;
 pub mod exec;
 pub mod foreground;
+mod foreign;
 mod hold;
 mod init;
 mod join;

@@ -294,6 +294,7 @@ impl Final {
             let error = sys::process::execute(&candidate, args, env);
             match Errno::from_io_error(&error) {
                 Some(Errno::NOENT | Errno::NOTDIR) => {}
+                Some(Errno::NOEXEC) => return no_program(program, &candidate),
                 Some(Errno::ACCESS) if !program.contains('/') => denied = Some(error),
                 _ => return refused(program, &error),
             }
@@ -360,15 +361,25 @@ fn become_failed(user: &User, error: &io::Error) -> Failure {
 }
 
 fn refused(program: &str, error: &io::Error) -> Failure {
-    let reason = match Errno::from_io_error(error) {
-        Some(Errno::NOEXEC) => {
-            "it is no program for this machine, and no script that names its interpreter".to_owned()
-        }
-        _ => error.to_string(),
-    };
     Failure::NotExecutable {
         program: program.to_owned(),
-        reason,
+        reason: error.to_string(),
+    }
+}
+
+/// What the kernel does not know as a program.
+fn no_program(program: &str, path: &Path) -> Failure {
+    let program = program.to_owned();
+    match crate::foreign::platform_of(path) {
+        Some(platform) => Failure::Foreign {
+            program,
+            platform: platform.to_string(),
+        },
+        None => Failure::NotExecutable {
+            program,
+            reason: "it is no program for this machine, and no script that names its interpreter"
+                .to_owned(),
+        },
     }
 }
 

@@ -250,4 +250,30 @@ fn f220_the_time_of_a_local_context_is_no_epoch() {
         .build_args
         .insert("SOURCE_DATE_EPOCH".to_owned(), "soon".to_owned());
     assert!(site.fail("FROM scratch\nENV a=b\n").contains("`soon`"));
+    // Neither has a directory that has a name, and a stage must be one source from elsewhere.
+    let directory = build::NamedContext::Directory(site.path("."));
+    site.request.contexts.insert("soon".to_owned(), directory);
+    let built = site.build("FROM scratch\nENV a=b\n");
+    assert_eq!(
+        built.config.created.as_deref(),
+        Some("2023-11-14T22:13:20Z")
+    );
+    site.request.contexts.clear();
+    for stage in [
+        "FROM scratch AS soon\nCOPY a /\n",
+        "FROM scratch AS soon\nADD a /\n",
+        "FROM scratch AS soon\nADD http://h/a http://h/b /\n",
+        "FROM scratch AS soon\nADD http://h/a /\nENV a=b\n",
+        "FROM other AS soon\nADD http://h/a /\n",
+    ] {
+        let message = site.fail(&format!("{stage}FROM scratch\nENV a=b\n"));
+        assert!(message.contains("stage `soon` has no time"), "{message}");
+    }
+    site.request.build_args.clear();
+    let message = site
+        .fail("ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD http://h/a /\nFROM scratch\n");
+    assert!(
+        message.contains("cannot get the time of `src`"),
+        "{message}"
+    );
 }

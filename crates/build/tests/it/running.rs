@@ -93,6 +93,36 @@ fn priv_a_run_makes_a_layer_of_what_it_changed() {
 }
 
 #[test]
+fn priv_a_program_for_another_platform_is_named_with_it() {
+    let test = "priv_a_program_for_another_platform_is_named_with_it";
+    if std::path::Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists() {
+        return testkit::skipped(test, "this machine has an emulator for it");
+    }
+    let Some(mut site) = site(test) else {
+        return;
+    };
+    // The header of a program for s390x.
+    let mut program = b"\x7fELF\x02\x02\x01".to_vec();
+    program.resize(16, 0);
+    program.extend([0, 2, 0, 22, 0, 0, 0, 1]);
+    program.resize(4096, 0);
+    image()
+        .program("bin/sh", &program)
+        .file("bin/script", "#!/bin/sh\n")
+        .name("foreign")
+        .build(&site.store)
+        .unwrap();
+    site.request.platform = Some("linux/s390x".parse().unwrap());
+    for command in ["x", "[\"/bin/sh\"]"] {
+        let message = site.fail(&format!("FROM foreign\nRUN {command}\n"));
+        assert!(
+            message.contains("`/bin/sh` is a program for `linux/s390x`"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn priv_a_run_that_changes_nothing_gives_an_empty_layer() {
     let Some(site) = site("priv_a_run_that_changes_nothing_gives_an_empty_layer") else {
         return;

@@ -105,6 +105,7 @@ impl ContainerError {
             Self::Runtime(runtime::Error::Hold(_)) => {
                 "`barque commit --pause=false` reads its files while they change".to_owned()
             }
+            Self::Runtime(runtime::Error::Foreign { .. }) => crate::error::EMULATOR.to_owned(),
             Self::Signal(_) => "signals are named like TERM or SIGTERM, or by number".to_owned(),
             _ => return Vec::new(),
         };

@@ -608,6 +608,31 @@ fn f220_the_time_of_a_git_context_is_that_of_its_commit() {
 }
 
 #[test]
+fn f220_the_epoch_may_be_that_of_a_stage_or_a_named_context() {
+    let git = repositories("sha1");
+    let time = ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let server = WebServer::file(&[time], b"a");
+    let site = Site::new();
+    let last = "FROM scratch\nARG SOURCE_DATE_EPOCH\nENV a=b\n";
+    let stage = |source: &str| {
+        let file = "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS Src\nADD ".to_owned();
+        site.build(&format!("{file}{source} /\n{last}")).config
+    };
+    let config = stage(&server.url("/f"));
+    assert_eq!(config.created.as_deref(), Some("1994-11-06T08:49:37Z"));
+    let text = config.history[0].created_by.clone().unwrap();
+    assert_eq!(text, "ARG SOURCE_DATE_EPOCH=784111777");
+    let config = stage(&git.url());
+    assert_eq!(config.created.as_deref(), Some("2023-11-14T22:13:20Z"));
+    std::fs::write(site.folder.path().join("Dockerfile"), last).unwrap();
+    let mut request = site.request_of(site.folder.path().to_owned().into());
+    request.build_args = vec![("SOURCE_DATE_EPOCH".to_owned(), "src".to_owned())];
+    request.contexts = vec![format!("src={}", git.url())];
+    let config = site.run(&request).unwrap().config;
+    assert_eq!(config.created.as_deref(), Some("2023-11-14T22:13:20Z"));
+}
+
+#[test]
 fn a_git_context_has_its_dockerfile_and_no_ignore_file() {
     let git = repositories("sha1");
     git.repository
