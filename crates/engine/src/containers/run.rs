@@ -181,7 +181,10 @@ impl Engine {
                 clippy::cast_precision_loss,
                 reason = "thousandths of at most 100000 CPUs"
             )]
-            cpus: request.cpus.map(|thousandths| thousandths as f64 / 1000.0),
+            cpus: request
+                .cpus
+                .filter(|thousandths| *thousandths > 0)
+                .map(|thousandths| thousandths as f64 / 1000.0),
             pids: request
                 .pids
                 .and_then(|count| u64::try_from(count).ok())
