@@ -20,6 +20,7 @@ mod error;
 pub mod exchange;
 pub mod fsck;
 pub mod images;
+mod moment;
 pub mod registry;
 pub mod remote;
 pub mod transfer;
