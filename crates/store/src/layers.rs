@@ -296,18 +296,25 @@ impl Store {
     ///
     /// The database or the file system failed.
     pub fn find_layer(&self, id: &DiffId) -> Result<Option<Layer>> {
-        let row = self.read("find a layer", |db| layer_row(self, db, id))?;
-        let Some((layer, boot)) = row else {
-            return Ok(None);
-        };
-        if !layer.has_tar() {
-            return Ok(None);
+        loop {
+            let row = self.read("find a layer", |db| layer_row(self, db, id))?;
+            let Some((layer, boot)) = row else {
+                return Ok(None);
+            };
+            let before = identity(&layer.dir);
+            if !layer.has_tar() {
+                return Ok(None);
+            }
+            let trusted = boot.is_none_or(|boot| boot == self.inner.boot);
+            if trusted && layer.has_current_index() {
+                return Ok(Some(layer));
+            }
+            match self.verify_layer(&layer, trusted) {
+                // It was removed while we looked: what is there now, if anything, is another.
+                Err(_) if identity(&layer.dir) != before => {}
+                done => return done,
+            }
         }
-        let trusted = boot.is_none_or(|boot| boot == self.inner.boot);
-        if trusted && layer.has_current_index() {
-            return Ok(Some(layer));
-        }
-        self.verify_layer(&layer, trusted)
     }
 
     /// These layers, bottom first, as one tree. Keeps nothing, see [`Lease::view`].
@@ -335,6 +342,13 @@ impl Store {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+/// What tells a directory from one that comes to its place.
+fn identity(dir: &Path) -> Option<(u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = fs::symlink_metadata(dir).ok()?;
+    Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
 }
 
 const COLUMNS: &str = "SELECT diff_id, size, index_size, side, entries, created, boot FROM layer";

@@ -171,6 +171,24 @@ fn build(store: &Store, random: &mut Random) {
     }
 }
 
+#[test]
+fn a_layer_that_is_removed_while_it_is_looked_for_is_found_or_not() {
+    let store = testkit::store();
+    let make = || image().file("a", "1").name("app").build(&store).unwrap();
+    let id = make().layers[0];
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            for _ in 0..60 {
+                store.remove_image("app", false).unwrap();
+                make();
+            }
+        });
+        while !others.is_finished() {
+            store.find_layer(&id).unwrap();
+        }
+    });
+}
+
 /// Everything that changes a store, once.
 fn story(root: &Path) {
     let store = Store::open(root, &OpenOptions::default()).unwrap();

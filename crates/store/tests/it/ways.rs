@@ -217,7 +217,7 @@ fn priv_all_ways_take_changes() {
 /// Checks that no loop device has a file below `dir`, after those that are going away went.
 fn assert_no_loops(dir: &Path) {
     // A mount ends a moment after its namespace, and a device after its mount.
-    let gone = testkit::eventually(60, || looped(dir).is_empty());
+    let gone = testkit::eventually(120, || looped(dir).is_empty());
     assert!(gone, "{:?}", looped(dir));
 }
 
