@@ -204,6 +204,7 @@ impl Engine {
             pruned.bytes += records.collected.bytes;
             if since.is_none() {
                 pruned.bytes += store.prune_caches()?;
+                pruned.bytes += store.prune_downloads()?;
             }
         }
         pruned.bytes += store.prune_unneeded()?.bytes;

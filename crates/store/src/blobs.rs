@@ -14,6 +14,7 @@ use sys::fs::{self, Context as _};
 use crate::change::Content;
 use crate::db;
 use crate::error::{Error, Mismatch, Result};
+use crate::fetch::{self, Turn};
 use crate::lease::Lease;
 use crate::publish::publish;
 use crate::store::Store;
@@ -87,6 +88,10 @@ pub struct BlobIngest {
     path: PathBuf,
     hasher: Hasher,
     written: u64,
+    /// Bytes that an earlier attempt left in the file: they are hashed and not written.
+    earlier: u64,
+    /// What was written stays for another attempt if this one breaks off.
+    keeps: bool,
 }
 
 impl Lease {
@@ -107,6 +112,41 @@ impl Lease {
             path,
             hasher: Hasher::new(algorithm),
             written: 0,
+            earlier: 0,
+            keeps: false,
+        })
+    }
+
+    /// Begins a large blob, or goes on where an earlier attempt broke off, in this process or another.
+    ///
+    /// First come the bytes that [`BlobIngest::earlier`] gives, then the rest. If the ingest is dropped, what was written stays for
+    /// the next attempt, for a week; [`Turn::forget`] takes it away, as must be done if it turned out to be wrong.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub fn resume_blob(&self, turn: &Turn, size: u64) -> Result<BlobIngest> {
+        let digest = *turn.digest();
+        let path = fetch::partial(self.store(), &digest);
+        let mut file = fs::open_to_append(&path)?;
+        let mut earlier = file.metadata().context("stat", &path)?.len();
+        if earlier > size {
+            fs::remove_file(&path)?;
+            file = fs::open_to_append(&path)?;
+            earlier = 0;
+        }
+        Ok(BlobIngest {
+            file,
+            lease: self.clone(),
+            expected: Expected {
+                digest: Some(digest),
+                size: Some(size),
+            },
+            path,
+            hasher: Hasher::new(digest.algorithm()),
+            written: 0,
+            earlier,
+            keeps: true,
         })
     }
 
@@ -135,6 +175,18 @@ impl BlobIngest {
         self.written
     }
 
+    /// The bytes that are there already, which are to be put again; none if this is the first attempt.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub fn earlier(&self) -> Result<Option<io::Take<File>>> {
+        if self.earlier == 0 {
+            return Ok(None);
+        }
+        Ok(Some(fs::open(&self.path)?.take(self.earlier)))
+    }
+
     /// Writes `bytes`; [`Write`] is the same with an [`io::Error`].
     ///
     /// # Errors
@@ -151,7 +203,10 @@ impl BlobIngest {
                 .unwrap_or_else(|| self.hasher.clone().finish());
             return Err(Error::TooLong { digest, size });
         }
-        self.file.write_all(bytes).context("write", &self.path)?;
+        let known = self.earlier.saturating_sub(self.written);
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let new = bytes.get(known..).unwrap_or_default();
+        self.file.write_all(new).context("write", &self.path)?;
         self.hasher.update(bytes);
         self.written = total;
         Ok(())
@@ -222,6 +277,9 @@ impl Write for BlobIngest {
 
 impl Drop for BlobIngest {
     fn drop(&mut self) {
+        if self.keeps && self.earlier.max(self.written) > 0 {
+            return;
+        }
         // Missing after `publish`; otherwise what stays is the lease's litter and goes with it.
         fs::remove_file(&self.path).ok();
     }

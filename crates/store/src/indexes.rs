@@ -36,6 +36,8 @@ pub struct NewIndex<'a> {
     pub bytes: &'a [u8],
     /// The media type it was announced with, if it was.
     pub media_type: Option<&'a str>,
+    /// Blobs that live as long as any of its images: what it lists beside images (attestations), and what that consists of.
+    pub also: &'a [Digest],
     /// Names it gets.
     pub names: &'a [Reference],
     /// What made it, for the past of its names: `build`, `pull`, `load`.
@@ -47,24 +49,34 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`Error::Document`] if it is none, [`Error::Inconsistent`] if it lists nothing, [`Error::MissingBlob`] if an image
-    /// that it lists is not in the store.
+    /// [`Error::Document`] if it is none, [`Error::Inconsistent`] if it lists no image, [`Error::MissingBlob`] if something
+    /// that it lists is neither an image of the store nor among `also`.
     pub fn put_index(&self, new: NewIndex<'_>) -> Result<ImageIndex> {
         let (media_type, listed) = parse(new.bytes, new.media_type)?;
         let digest = *self.put_blob(new.bytes)?.digest();
         let store = self.store();
         store.untidy();
         store.write("record an index", |db| {
-            for (position, image) in (0_i64..).zip(&listed) {
-                if !images::exists(db, image)? {
-                    return Err(Error::MissingBlob(*image));
+            let mut images = Vec::with_capacity(listed.len());
+            for entry in &listed {
+                if images::exists(db, entry)? {
+                    images.push(entry);
+                } else if !new.also.contains(entry) {
+                    return Err(Error::MissingBlob(*entry));
                 }
+            }
+            if images.is_empty() {
+                return Err(Error::Inconsistent("its index lists no image".to_owned()));
+            }
+            for (position, image) in (0_i64..).zip(images) {
                 db.prepare_cached(
                     "INSERT OR REPLACE INTO index_image (list, position, image) VALUES (?1, ?2, ?3)",
                 )?
                 .execute((digest.to_string(), position, image.to_string()))?;
-                db.prepare_cached("INSERT OR IGNORE INTO image_blob (image, blob) VALUES (?1, ?2)")?
-                    .execute((image.to_string(), digest.to_string()))?;
+                for blob in new.also.iter().chain([&digest]) {
+                    db.prepare_cached("INSERT OR IGNORE INTO image_blob (image, blob) VALUES (?1, ?2)")?
+                        .execute((image.to_string(), blob.to_string()))?;
+                }
             }
             for name in new.names {
                 names::set_name(db, name, &digest, new.by, store.now())?;

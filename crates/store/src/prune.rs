@@ -12,9 +12,11 @@ use crate::change::Content;
 use crate::collect::{self, Collected};
 use crate::db;
 use crate::error::Result;
+use crate::fetch;
 use crate::images::{self, Image};
 use crate::remove::{self, Removed};
 use crate::store::Store;
+use crate::sweep::names;
 use crate::usage::disk_use;
 
 /// Which build records go. What several rules keep is what all of them keep.
@@ -120,6 +122,21 @@ impl Store {
             ))
         })?;
         Ok(collected)
+    }
+
+    /// Removes what is left of downloads that broke off. Returns the bytes that this frees.
+    ///
+    /// # Errors
+    ///
+    /// The file system failed.
+    pub fn prune_downloads(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for name in names(&self.folder().tmp())? {
+            if name.starts_with(fetch::PARTIAL) {
+                bytes += fetch::sweep_partial(self, &name, true)?;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Removes the caches of RUN steps that nobody uses at the moment, and the stat indexes of build contexts. Returns the bytes

@@ -35,6 +35,8 @@ impl Store {
             }
             if name.starts_with(fetch::PREFIX) {
                 fetch::sweep(&tmp.join(&*name))?;
+            } else if name.starts_with(fetch::PARTIAL) {
+                fetch::sweep_partial(self, &name, false)?;
             } else if name.starts_with(TRASH) {
                 self.untidy();
             } else if let Some(id) = name

@@ -18,9 +18,12 @@ pub(crate) struct Pull {
     /// Fetch all tags of the repository
     #[arg(short, long)]
     all_tags: bool,
-    /// Fetch the image for this platform: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
+    /// Fetch the image for this platform: OS/ARCH[/VARIANT]; several make an index
+    #[arg(long = "platform", value_name = "PLATFORM,…")]
+    platforms: Vec<String>,
+    /// Fetch the images for all platforms, and the index as it is
+    #[arg(long, conflicts_with = "platforms")]
+    all_platforms: bool,
     /// Print the name only
     #[arg(short, long)]
     quiet: bool,
@@ -43,8 +46,9 @@ pub(crate) enum When {
 pub(crate) fn run(args: Pull, context: &Context) -> Outcome {
     let request = PullRequest {
         image: args.image,
-        platform: args.platform,
+        platform: Some(args.platforms.join(",")).filter(|text| !text.is_empty()),
         all_tags: args.all_tags,
+        all_platforms: args.all_platforms,
     };
     let progress = if args.quiet {
         Progress::Quiet

@@ -86,6 +86,40 @@ fn push_and_pull_say_what_dockers_do() {
 }
 
 #[test]
+fn a_build_pushes_and_another_machine_has_it_for_all_platforms() {
+    let registry = registry();
+    let name = format!("{}/a/b:1", registry.host());
+    let here = Environment::new();
+    here.write(
+        "context/Dockerfile",
+        "FROM scratch\nCOPY Dockerfile /file\n",
+    );
+    let nameless = here.barque(&["build", "--push", "context"]);
+    let said = nameless.fails(1);
+    assert!(said.contains("needs a name"), "{said}");
+    assert!(said.contains("hint: pass `--tag"), "{said}");
+    let platforms = "linux/amd64,linux/arm64";
+    let told = ["--metadata-file", "told.json", "--platform", platforms];
+    let built = here.barque(&[&["build", "--push", "-t", &name, "context"], &told[..]].concat());
+    built.ok();
+    let said = &built.stderr;
+    assert!(said.contains(&format!("pushing {name}")), "{said}");
+    let told = std::fs::read_to_string(here.path("told.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let digest = told["containerimage.digest"].as_str().unwrap();
+    assert_eq!(told["image.name"], name);
+    let there = Environment::new();
+    let pulled = there.barque(&["pull", "--all-platforms", &name]);
+    assert!(pulled.ok().starts_with(&format!("Digest: {digest}\n")));
+    let copy = format!("{}/c:2", registry.host());
+    there.barque(&["tag", &name, &copy]).ok();
+    let pushed = there.barque(&["push", &copy]);
+    assert!(pushed.ok().contains(digest), "{}", pushed.stdout);
+    let one = there.barque(&["pull", "-q", "--platform", "linux/arm64", &name]);
+    assert_eq!(one.ok(), name);
+}
+
+#[test]
 fn what_is_not_in_the_store_is_fetched_for_a_build_and_a_container_if_wanted() {
     let registry = registry();
     let name = format!("{}/a/b:1", registry.host());

@@ -386,13 +386,17 @@ impl Repository {
         BlobReader::open(self.clone(), descriptor.clone(), 0, true).await
     }
 
-    /// As [`Repository::blob`], for a caller that hashes the bytes anyway: they are counted only.
+    /// As [`Repository::blob`] from `offset` on, for a caller that hashes the bytes anyway: they are counted only.
     ///
     /// # Errors
     ///
     /// It is not there, or has another size.
-    pub async fn blob_to_be_hashed(&self, descriptor: &Descriptor) -> Result<BlobReader> {
-        BlobReader::open(self.clone(), descriptor.clone(), 0, false).await
+    pub async fn blob_to_be_hashed(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobReader> {
+        BlobReader::open(self.clone(), descriptor.clone(), offset, false).await
     }
 
     /// The rest of a blob from `offset` on. Only the whole can be checked against its digest.

@@ -6,7 +6,6 @@
 mod commit;
 mod error;
 mod foreground;
-mod inspect;
 mod list;
 mod logs;
 mod options;

@@ -12,57 +12,51 @@ use super::{ContainerError, RunRequest};
 pub(super) const DEFAULT_PATH: &str =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The image's config and what was asked for over it. A given entrypoint drops the image's command; entries of the image's
-/// environment without `=` are dropped, as they would stand for variables of the host (CVE-2026-57231).
-pub(super) fn effective(request: &RunRequest, config: &ContainerConfig) -> ContainerConfig {
-    let mut config = config.clone();
-    if let Some(program) = request.entrypoint.as_deref() {
-        config.entrypoint = (!program.is_empty()).then(|| vec![program.to_owned()]);
-        config.cmd = None;
-    }
-    if !request.command.is_empty() {
-        config.cmd = Some(request.command.clone());
-    }
-    config.env.retain(|entry| entry.contains('='));
-    merge_env(&mut config.env, request.env.iter().cloned());
-    config.labels.extend(request.labels.iter().cloned());
-    if let Some(user) = &request.user {
-        config.user.clone_from(user);
-    }
-    if let Some(workdir) = &request.workdir {
-        config.working_dir.clone_from(workdir);
-    }
-    if request.stop_signal.is_some() {
-        config.stop_signal.clone_from(&request.stop_signal);
-    }
-    config
-}
-
-/// Program and arguments: the entrypoint, then the command.
+/// Program and arguments: the entrypoint, then the command; a given entrypoint drops the image's command.
 pub(super) fn arguments(
-    image: &str,
-    effective: &ContainerConfig,
+    request: &RunRequest,
+    config: &ContainerConfig,
 ) -> Result<Vec<String>, ContainerError> {
-    let both = [&effective.entrypoint, &effective.cmd];
-    let all: Vec<String> = both.into_iter().flatten().flatten().cloned().collect();
+    let entrypoint = match request.entrypoint.as_deref() {
+        Some("") => Vec::new(),
+        Some(program) => vec![program.to_owned()],
+        None => config.entrypoint.clone().unwrap_or_default(),
+    };
+    let command = if !request.command.is_empty() {
+        request.command.clone()
+    } else if request.entrypoint.is_some() {
+        Vec::new()
+    } else {
+        config.cmd.clone().unwrap_or_default()
+    };
+    let all = [entrypoint, command].concat();
     if all.first().is_none_or(String::is_empty) {
-        return Err(ContainerError::NoCommand(image.to_owned()));
+        return Err(ContainerError::NoCommand(request.image.clone()));
     }
     Ok(all)
 }
 
-/// The variables of every container, then those that are configured.
+/// The image's variables, then the request's; entries of the image without `=` are dropped, as they would stand for
+/// variables of the host (CVE-2026-57231).
 pub(super) fn environment(
-    terminal: bool,
-    effective: &ContainerConfig,
+    request: &RunRequest,
+    config: &ContainerConfig,
     hostname: &str,
     home: &str,
 ) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
-    if terminal {
+    if request.terminal {
         env.push("TERM=xterm".to_owned());
     }
-    merge_env(&mut env, effective.env.iter().cloned());
+    merge_env(
+        &mut env,
+        config
+            .env
+            .iter()
+            .filter(|entry| entry.contains('='))
+            .cloned(),
+    );
+    merge_env(&mut env, request.env.iter().cloned());
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));
     }
@@ -144,7 +138,7 @@ mod tests {
                 command: command.iter().map(|word| (*word).to_owned()).collect(),
                 ..RunRequest::default()
             };
-            arguments("x", &effective(&request, &config()))
+            arguments(&request, &config())
                 .ok()
                 .map(|words| words.join(" "))
         };
@@ -160,10 +154,11 @@ mod tests {
     fn later_variables_win_and_nameless_ones_import_nothing() {
         let request = RunRequest {
             env: vec!["B=flag".to_owned()],
+            terminal: true,
             ..RunRequest::default()
         };
         assert_eq!(
-            environment(true, &effective(&request, &config()), "boat", "/root"),
+            environment(&request, &config(), "boat", "/root"),
             [
                 DEFAULT_PATH,
                 "HOSTNAME=boat",

@@ -1,11 +1,12 @@
 //! One layer from a registry into the store.
 
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distribution::client::Repository;
 use oci::{Descriptor, DiffId};
-use store::Lease;
+use store::{BlobIngest, Lease, Turn};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -16,6 +17,9 @@ use crate::transfer::layers;
 
 /// From here on a layer is large, 8 MiB: few of them at once fill every network, and each takes memory.
 const LARGE: u64 = 8 << 20;
+
+/// Layers smaller than this are fetched again rather than remembered, 1 MiB.
+pub(crate) const WORTH_KEEPING: u64 = 1 << 20;
 
 /// How long one waits before one looks whether another process has brought a layer.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -135,7 +139,7 @@ pub(crate) async fn bring(
         events(Event::Cached { step, why });
         return Ok(false);
     }
-    let fetched = fetch(repository, lease, wanted, (lanes, events)).await;
+    let fetched = resumed(repository, lease, wanted, &turn, (lanes, events)).await;
     drop(turn);
     match fetched {
         Ok(()) => {
@@ -156,11 +160,52 @@ async fn is_known(lease: &Lease, descriptor: &Descriptor, diff_id: DiffId) -> Re
     spawn_blocking(move || layers::is_known(&lease, &descriptor, &diff_id)).await?
 }
 
+/// Fetches, after what earlier attempts left, if they did. If that turns out to be wrong, all is fetched anew.
+async fn resumed(
+    repository: &Repository,
+    lease: &Lease,
+    wanted: &Wanted,
+    turn: &Turn,
+    (lanes, events): (&Lanes, &Events),
+) -> Result<(), Error> {
+    let Wanted {
+        descriptor,
+        diff_id,
+        ..
+    } = wanted;
+    let is_plain = descriptor.digest == *diff_id.digest();
+    if is_plain || descriptor.size < WORTH_KEEPING {
+        return fetch(repository, lease, wanted, None, (lanes, events)).await;
+    }
+    loop {
+        let blob = lease.resume_blob(turn, descriptor.size)?;
+        let earlier = match blob.earlier()? {
+            Some(file) => file.limit(),
+            None => 0,
+        };
+        let fetched = fetch(repository, lease, wanted, Some(blob), (lanes, events)).await;
+        match fetched {
+            Ok(()) => return Ok(()),
+            // It was what came that was good, and that it ended that was not.
+            Err(Error::Exchange(error)) if error.is_transient() || error.is_interrupted() => {
+                return Err(Error::Exchange(error));
+            }
+            Err(error) => {
+                turn.forget()?;
+                if earlier == 0 {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
 /// Download, inflate, hash and write: one pass.
 async fn fetch(
     repository: &Repository,
     lease: &Lease,
     wanted: &Wanted,
+    blob: Option<BlobIngest>,
     (lanes, events): (&Lanes, &Events),
 ) -> Result<(), Error> {
     let Wanted {
@@ -169,19 +214,47 @@ async fn fetch(
         diff_id,
     } = wanted.clone();
     let meter = Meter::new(step, descriptor.size, events.clone());
+    let earlier = blob
+        .as_ref()
+        .map(BlobIngest::earlier)
+        .transpose()?
+        .flatten();
+    let from = earlier.as_ref().map_or(0, std::io::Take::limit);
+    meter.at(from);
     // The store hashes what it keeps.
-    let blob = tokio::select! {
-        blob = repository.blob_to_be_hashed(&descriptor) => blob?,
+    let rest = async {
+        match from < descriptor.size {
+            true => repository
+                .blob_to_be_hashed(&descriptor, from)
+                .await
+                .map(Some),
+            false => Ok(None),
+        }
+    };
+    let rest = tokio::select! {
+        rest = rest => rest?,
         () = lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
     };
     let (sender, incoming) = source::channel();
     let writer = {
         let lease = lease.clone();
-        spawn_blocking(move || layers::bring_stream(&lease, incoming, &descriptor, &diff_id))
+        spawn_blocking(move || match earlier {
+            Some(earlier) => {
+                let all = earlier.chain(incoming);
+                layers::bring_stream(&lease, all, &descriptor, &diff_id, blob)
+            }
+            None => layers::bring_stream(&lease, incoming, &descriptor, &diff_id, blob),
+        })
     };
-    let pumped = tokio::select! {
-        pumped = source::pump(blob, sender, |done| meter.at(done)) => pumped.map_err(Error::from),
-        () = lanes.stopped() => Err(ExchangeError::Interrupted.into()),
+    let pumped = match rest {
+        None => {
+            drop(sender);
+            Ok(())
+        }
+        Some(rest) => tokio::select! {
+            pumped = source::pump(rest, sender, (from, |done| meter.at(done))) => pumped.map_err(Error::from),
+            () = lanes.stopped() => Err(ExchangeError::Interrupted.into()),
+        },
     };
     // Whatever happened, the writer ends before the lease may.
     let written = writer.await?;

@@ -9,6 +9,7 @@ mod compress;
 mod configuration;
 mod copy;
 mod download;
+mod list;
 mod login;
 mod platform;
 mod pull;
@@ -369,6 +370,11 @@ impl From<tokio::task::JoinError> for crate::Error {
 }
 
 impl ExchangeError {
+    /// True if something else ended the work.
+    pub(crate) const fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+
     /// True if another attempt may bring it to its end.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

@@ -95,7 +95,7 @@ pub(crate) async fn fetch_entry(
 }
 
 /// The entry for the wanted platform, or for this machine.
-fn pick<'i>(
+pub(crate) fn pick<'i>(
     entries: &'i [Descriptor],
     wanted: Option<&Platform>,
     shown: &str,

@@ -8,7 +8,7 @@ use oci::{DiffId, Digest, ImageId, Platform, Reference, Tag};
 use store::{Image, Lease, NewImage, Record};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::download::{self, Lanes, Wanted};
+use super::download::{self, Lanes, WORTH_KEEPING, Wanted};
 use super::platform::{self, Found};
 use super::remote::Address;
 use super::{Event, Events, ExchangeError};
@@ -19,8 +19,10 @@ use crate::{Engine, Error};
 pub struct PullRequest {
     /// The image: a name, or `ssh://host/name`.
     pub image: String,
-    /// Only an image for this platform; otherwise this machine's where there is a choice.
+    /// Only an image for this platform, or for several with commas between them; otherwise this machine's where there is a choice.
     pub platform: Option<String>,
+    /// All that an index lists, and the index as it is.
+    pub all_platforms: bool,
     /// Every tag of the repository.
     pub all_tags: bool,
 }
@@ -49,11 +51,10 @@ impl Engine {
     ///
     /// The registry does not have it or does not give it, or what it gives is not what it says.
     pub fn pull(&self, request: &PullRequest, events: &Events) -> Result<Vec<Pulled>, Error> {
-        let wanted = request
-            .platform
-            .as_deref()
-            .map(str::parse::<Platform>)
-            .transpose()?;
+        let texts = request.platform.iter().flat_map(|text| text.split(','));
+        let wanted = texts
+            .map(|text| Ok(text.trim().parse()?))
+            .collect::<Result<Vec<Platform>, Error>>()?;
         let address: Address = Address::read(&request.image)?;
         let ready = self.network().ready()?;
         let lease = self.store().lease("pull")?;
@@ -69,10 +70,15 @@ impl Engine {
                 let job = Job {
                     lease: lease.clone(),
                     reference,
-                    wanted: wanted.clone(),
+                    wanted: wanted.first().cloned(),
+                    member: false,
                     events: events.clone(),
                 };
-                pulled.push(job.pull(&sources).await?.0);
+                pulled.push(match (request.all_platforms, &wanted[..]) {
+                    (true, _) => job.pull_list(&sources, None).await?,
+                    (false, [_, _, ..]) => job.pull_list(&sources, Some(&wanted)).await?,
+                    (false, _) => job.pull(&sources).await?.0,
+                });
             }
             Ok(pulled)
         })?
@@ -116,6 +122,7 @@ impl Engine {
             image: image.to_owned(),
             platform: platform.map(str::to_owned),
             all_tags: false,
+            all_platforms: false,
         };
         Ok(self.pull(&request, events)?.pop())
     }
@@ -134,6 +141,7 @@ impl Engine {
             lease: lease.clone(),
             reference: reference.clone(),
             wanted: wanted.cloned(),
+            member: false,
             events: events.clone(),
         };
         self.network().run(async {
@@ -174,9 +182,6 @@ async fn all_tags(sources: &[Repository], name: &Reference) -> Result<Vec<Refere
     }
     Err(last)
 }
-
-/// Layers smaller than this are fetched again rather than remembered, 1 MiB.
-const WORTH_KEEPING: u64 = 1 << 20;
 
 /// The layers of an image that came so far. They outlive a pull that is killed or breaks off, until the next one has the whole
 /// image or `prune` takes them.
@@ -226,19 +231,30 @@ impl Kept {
 }
 
 /// One image on its way.
-struct Job {
-    lease: Lease,
-    reference: Reference,
-    wanted: Option<Platform>,
-    events: Events,
+pub(super) struct Job {
+    pub(super) lease: Lease,
+    pub(super) reference: Reference,
+    pub(super) wanted: Option<Platform>,
+    /// It is one of several in an index: it gets no name, and may be for any machine.
+    pub(super) member: bool,
+    pub(super) events: Events,
 }
 
 impl Job {
     /// Asks the sources in turn. A mirror that does not have it, or does not work, is no reason to fail; the last answer is.
     async fn pull(&self, sources: &[Repository]) -> Result<(Pulled, Image), Error> {
+        self.in_turn(sources, async |source| self.pull_from(source).await)
+            .await
+    }
+
+    pub(super) async fn in_turn<T>(
+        &self,
+        sources: &[Repository],
+        work: impl AsyncFn(&Repository) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut last = ExchangeError::Interrupted.into();
         for (number, source) in sources.iter().enumerate() {
-            match self.pull_from(source).await {
+            match work(source).await {
                 Ok(done) => return Ok(done),
                 Err(error) => {
                     if number + 1 < sources.len() {
@@ -252,7 +268,7 @@ impl Job {
         Err(last)
     }
 
-    async fn pull_from(&self, source: &Repository) -> Result<(Pulled, Image), Error> {
+    pub(super) async fn pull_from(&self, source: &Repository) -> Result<(Pulled, Image), Error> {
         let shown = self.reference.familiar();
         let which = Which::from(&self.reference);
         let found = platform::find(source, &which, self.wanted.as_ref(), &shown).await?;
@@ -319,7 +335,7 @@ impl Job {
     fn check_platform(&self, found: &Platform) -> Result<(), Error> {
         let host = Platform::host();
         let wanted = self.wanted.as_ref().unwrap_or(&host);
-        if crate::transfer::platform::rank(wanted, found).is_some() {
+        if self.member || crate::transfer::platform::rank(wanted, found).is_some() {
             return Ok(());
         }
         if self.wanted.is_some() {
@@ -390,15 +406,14 @@ impl Job {
         config: distribution::client::Bytes,
     ) -> Result<(Pulled, Image), Error> {
         let (lease, reference) = (self.lease.clone(), self.reference.clone());
+        let is_member = self.member;
         let put = spawn_blocking(move || -> Result<(Pulled, Image), Error> {
             let store = lease.store();
             let digest = found.named.digest;
-            let origin = reference.with_digest(digest);
-            let mut names = vec![origin];
-            // Beside a digest a tag is only a remark: it may mean something else by now.
-            if let (Some(tag), None) = (reference.tag(), reference.digest()) {
-                names.push(reference.with_tag(tag.clone()));
-            }
+            let names = match is_member {
+                true => Vec::new(),
+                false => names(&reference, digest),
+            };
             let mut newer = false;
             for name in &names {
                 newer |= store.named(name)? != Some(found.stored_as());
@@ -426,6 +441,16 @@ impl Job {
         });
         put.await?
     }
+}
+
+/// The names that something gets which was found under `reference`: the one of its digest, and its tag.
+pub(super) fn names(reference: &Reference, digest: Digest) -> Vec<Reference> {
+    let mut names = vec![reference.with_digest(digest)];
+    // Beside a digest a tag is only a remark: it may mean something else by now.
+    if let (Some(tag), None) = (reference.tag(), reference.digest()) {
+        names.push(reference.with_tag(tag.clone()));
+    }
+    names
 }
 
 /// True if an image that is not there may be somewhere else.

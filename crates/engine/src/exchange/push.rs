@@ -59,6 +59,7 @@ pub(crate) enum Destination {
 }
 
 /// A push under way.
+#[derive(Clone, Copy)]
 struct Sending<'a> {
     target: &'a Repository,
     lease: &'a Lease,
@@ -190,6 +191,19 @@ impl Engine {
     fn push_index(&self, sending: &Sending<'_>, index: &ImageIndex) -> Result<Pushed, Error> {
         let mut bytes = self.store().read_blob(&index.digest)?;
         let mut changed = BTreeMap::new();
+        for entry in beside(&bytes, index) {
+            self.send_attached(sending, &entry)?;
+        }
+        // What was pulled whole goes as it came.
+        let pulled = |name: &Reference| name.digest() == Some(&index.digest);
+        let as_it_is = Sending {
+            compression: Compression::None,
+            ..*sending
+        };
+        let sending = match index.names.iter().any(pulled) {
+            true => &as_it_is,
+            false => sending,
+        };
         for image in &index.images {
             let parcel = self.send_image(sending, image, Which::Digest)?;
             if parcel.digest != image.digest {
@@ -212,6 +226,47 @@ impl Engine {
             digest,
             size,
         })
+    }
+
+    /// Sends something that an index lists and that is no image: an attestation.
+    fn send_attached(&self, sending: &Sending<'_>, entry: &Descriptor) -> Result<(), Error> {
+        let bytes = self.store().read_blob(&entry.digest)?;
+        let kind = entry.media_type.as_str();
+        let document = oci::Document::parse(&bytes, Some(kind));
+        let document = document.map_err(|source| store::Error::Document {
+            what: "manifest",
+            source,
+        })?;
+        let oci::Document::Manifest(manifest) = document else {
+            let why = "an index in an index".to_owned();
+            return Err(store::Error::Inconsistent(why).into());
+        };
+        let layers = manifest.layers.iter().cloned();
+        let parcel = Arc::new(Parcel {
+            media_type: kind.to_owned(),
+            digest: entry.digest,
+            config: manifest.config.clone(),
+            layers: layers
+                .map(|layer| {
+                    let id = DiffId::from_digest(layer.digest);
+                    (layer, id)
+                })
+                .collect(),
+            subject: manifest.subject.clone(),
+            manifest: bytes,
+            parsed: *manifest,
+        });
+        let silent: Events = Arc::new(|_| {});
+        let quiet = Sending {
+            events: &silent,
+            ..*sending
+        };
+        self.network()
+            .run(send(&quiet, &parcel, &BTreeMap::new()))??;
+        let which = Which::Digest(entry.digest);
+        let finished = finish(sending.target, &parcel, &which);
+        warn(self.network().run(finished)??, sending.events);
+        Ok(())
     }
 
     /// The names that are pushed.
@@ -325,6 +380,15 @@ fn warn(warnings: Vec<String>, events: &Events) {
     for warning in warnings {
         events(Event::Warning(warning));
     }
+}
+
+/// What an index lists that is no image of the store.
+fn beside(bytes: &[u8], index: &ImageIndex) -> Vec<Descriptor> {
+    let parsed = serde_json::from_slice::<oci::Index>(bytes);
+    let mut entries = parsed.map(|index| index.manifests).unwrap_or_default();
+    let is_image = |entry: &Descriptor| index.images.iter().any(|it| it.digest == entry.digest);
+    entries.retain(|entry| !is_image(entry));
+    entries
 }
 
 /// An index whose entries name other manifests; all else of it stays.

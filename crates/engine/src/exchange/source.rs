@@ -36,14 +36,14 @@ pub(crate) fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Incoming) {
     (sender, Incoming { receiver, rest })
 }
 
-/// Sends a blob to its reader. `moved` hears how many bytes have come. A reader that is gone ends it without an error: its
+/// Sends a blob to its reader. `moved` hears how many bytes have come, after those of earlier. A reader that is gone ends it without an error: its
 /// own says why.
 pub(crate) async fn pump(
     mut blob: BlobReader,
     sender: mpsc::Sender<io::Result<Bytes>>,
-    moved: impl Fn(u64),
+    (earlier, moved): (u64, impl Fn(u64)),
 ) -> Result<(), distribution::client::Error> {
-    let mut done = 0;
+    let mut done = earlier;
     loop {
         match blob.next().await {
             Ok(Some(piece)) => {

@@ -116,6 +116,7 @@ impl Images {
                     bytes: &manifest.bytes,
                     media_type: Some(&manifest.media_type),
                     names,
+                    also: &[],
                     by: "push",
                 })?;
                 return Ok(());
@@ -135,7 +136,7 @@ impl Images {
                 .store()
                 .blob(&descriptor.digest)?
                 .ok_or(store::Error::MissingBlob(descriptor.digest))?;
-            layers::bring_stream(&self.lease, blob.open()?, descriptor, diff_id)?;
+            layers::bring_stream(&self.lease, blob.open()?, descriptor, diff_id, None)?;
         }
         self.lease.put_image(NewImage {
             manifest: &manifest.bytes,

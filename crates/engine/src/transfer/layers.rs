@@ -60,10 +60,17 @@ pub(super) fn bring(lease: &Lease, body: Body, promise: &Promise<'_>) -> Result<
         };
         return Ok(Descriptor::new(form, *promise.diff_id.digest(), size));
     }
-    keep(lease, body, promise.descriptor, &promise.diff_id, form)
+    let expected = promise.descriptor.map(Expected::from).unwrap_or_default();
+    keep(
+        lease.ingest_blob(expected)?,
+        body,
+        lease,
+        &promise.diff_id,
+        form,
+    )
 }
 
-/// Brings a layer that comes as a stream into the store, as its manifest describes it.
+/// Brings a layer that comes as a stream into the store, as its manifest describes it. A compressed one goes into `blob`.
 ///
 /// The whole stream is read and checked: its size and digest, and that it unpacks to what the config says.
 pub(crate) fn bring_stream(
@@ -71,6 +78,7 @@ pub(crate) fn bring_stream(
     source: impl Read,
     descriptor: &Descriptor,
     diff_id: &DiffId,
+    blob: Option<store::BlobIngest>,
 ) -> Result<(), Error> {
     if descriptor.digest == *diff_id.digest() {
         let size = write_layer(lease, source, diff_id)?;
@@ -79,25 +87,21 @@ pub(crate) fn bring_stream(
         }
         return Ok(());
     }
-    keep(
-        lease,
-        source,
-        Some(descriptor),
-        diff_id,
-        &descriptor.media_type,
-    )
-    .map(drop)
+    let blob = match blob {
+        Some(blob) => blob,
+        None => lease.ingest_blob(descriptor.into())?,
+    };
+    keep(blob, source, lease, diff_id, &descriptor.media_type).map(drop)
 }
 
 /// Writes a layer and keeps the compressed bytes that it comes as.
 fn keep(
-    lease: &Lease,
+    blob: store::BlobIngest,
     source: impl Read,
-    descriptor: Option<&Descriptor>,
+    lease: &Lease,
     diff_id: &DiffId,
     form: &str,
 ) -> Result<Descriptor, Error> {
-    let blob = lease.ingest_blob(descriptor.map(Expected::from).unwrap_or_default())?;
     let mut tee = Tee {
         source,
         blob,

@@ -156,6 +156,7 @@ impl Engine {
                 bytes: &list.bytes,
                 media_type: None,
                 names: &list.names,
+                also: &[],
                 by: "load",
             };
             lease

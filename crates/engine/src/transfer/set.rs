@@ -85,12 +85,36 @@ impl Set {
         let bytes = lease.store().read_blob(&index.digest)?;
         let descriptor =
             Descriptor::new(index.media_type.clone(), index.digest, bytes.len() as u64);
+        self.take_attached(lease, &bytes)?;
         self.blobs.insert(index.digest, Bytes::Here(bytes));
         self.items.push(Item {
             descriptor,
             names,
             docker: docker.ok_or(store::Error::MissingBlob(index.digest))?,
         });
+        Ok(())
+    }
+
+    /// Takes what an index lists beside images, with all that it consists of.
+    fn take_attached(&mut self, lease: &Lease, index: &[u8]) -> Result<(), Error> {
+        let parsed = serde_json::from_slice::<oci::Index>(index);
+        for entry in parsed.map(|index| index.manifests).unwrap_or_default() {
+            if self.blobs.contains_key(&entry.digest) {
+                continue;
+            }
+            let bytes = lease.store().read_blob(&entry.digest)?;
+            if let Ok(Document::Manifest(manifest)) =
+                Document::parse(&bytes, Some(&entry.media_type))
+            {
+                for descriptor in manifest.layers.iter().chain([&manifest.config]) {
+                    lease.claim_blobs(&[descriptor.digest])?;
+                    let blob = lease.store().blob(&descriptor.digest)?;
+                    let blob = blob.ok_or(store::Error::MissingBlob(descriptor.digest))?;
+                    self.blobs.insert(descriptor.digest, Bytes::Store(blob));
+                }
+            }
+            self.blobs.insert(entry.digest, Bytes::Here(bytes));
+        }
         Ok(())
     }
 

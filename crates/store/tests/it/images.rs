@@ -201,6 +201,7 @@ fn two_platforms(store: &store::Store) -> (store::ImageIndex, [store::Image; 2])
             bytes: &bytes,
             media_type: None,
             names: &["multi:1".parse().unwrap()],
+            also: &[],
             by: "test",
         })
         .unwrap();
@@ -300,6 +301,7 @@ fn an_index_needs_its_images() {
         bytes: &serde_json::to_vec(&index).unwrap(),
         media_type: None,
         names: &["multi:1".parse().unwrap()],
+        also: &[],
         by: "test",
     });
     assert!(matches!(put, Err(Error::MissingBlob(digest)) if digest == missing));

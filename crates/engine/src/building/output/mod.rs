@@ -313,6 +313,7 @@ impl Job<'_> {
             bytes,
             media_type: Some(&descriptor.media_type),
             names,
+            also: &[],
             by: "build",
         })?;
         Ok(())

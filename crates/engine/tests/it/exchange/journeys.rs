@@ -143,6 +143,76 @@ fn broken_connections_on_the_way_are_gone_on_with() {
     assert_eq!(cat(&there.engine, &name, "/big").len(), 3_000_000);
 }
 
+/// Breaks the download of the large layer off after its first part, until it is told to be well.
+fn sick_registry() -> (FaultyRegistry, Arc<AtomicBool>) {
+    let well = Arc::new(AtomicBool::new(false));
+    let registry = {
+        let (well, cut) = (well.clone(), AtomicBool::new(false));
+        faulty_registry(move |ask, _| {
+            let blob = ask.method == "GET" && ask.path.contains("/blobs/sha256");
+            if !blob || well.load(Ordering::SeqCst) {
+                return Act::Serve;
+            }
+            // The first of them once a megabyte and a half; then there is nothing to be had.
+            match ask.header("range") {
+                None if !cut.load(Ordering::SeqCst) => Act::CutAnswer(1_500_000),
+                _ => {
+                    cut.store(true, Ordering::SeqCst);
+                    Act::Reply(Reply::status(503))
+                }
+            }
+        })
+    };
+    (registry, well)
+}
+
+#[test]
+fn a_later_process_goes_on_where_a_pull_broke_off() {
+    let (registry, well) = sick_registry();
+    let name = format!("{}/a/b:1", registry.host());
+    built(&name).push(&name).unwrap();
+    let place = Place::new();
+    place.pull(&name).unwrap_err();
+    let tmp = place.store.store().root().join("tmp");
+    let partial = || {
+        let names = std::fs::read_dir(&tmp).unwrap();
+        let mut paths = names.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.to_string_lossy().contains("partial-"))
+    };
+    let came = std::fs::metadata(partial().unwrap()).unwrap().len();
+    assert!(came > 1 << 20, "{came}");
+    well.store(true, Ordering::SeqCst);
+    let before = registry.asked().len();
+    pull(&place.again(), &name).unwrap();
+    let asked = registry.asked();
+    let ranges: Vec<_> = asked[before..]
+        .iter()
+        .filter_map(|ask| ask.header("range"))
+        .collect();
+    assert_eq!(ranges, [format!("bytes={came}-")]);
+    assert_eq!(cat(&place.engine, &name, "/big").len(), 3_000_000);
+    assert!(partial().is_none());
+}
+
+#[test]
+fn what_an_earlier_pull_left_is_not_trusted() {
+    let (registry, well) = sick_registry();
+    let name = format!("{}/a/b:1", registry.host());
+    let digest = built(&name).push(&name).unwrap().digest;
+    well.store(true, Ordering::SeqCst);
+    let (_, manifest) = registry.with(|memory| manifest_of(memory, "a/b", "1"));
+    let large = manifest.layers.iter().max_by_key(|layer| layer.size);
+    let large = large.unwrap();
+    for length in [1_000, large.size, large.size + 1] {
+        let place = Place::new();
+        let path = format!("tmp/partial-sha256-{}", large.digest.hex());
+        let bytes = vec![b'x'; usize::try_from(length).unwrap()];
+        std::fs::write(place.store.store().root().join(path), bytes).unwrap();
+        assert_eq!(place.pull(&name).unwrap().digest, digest, "{length}");
+        assert_eq!(cat(&place.engine, &name, "/big").len(), 3_000_000);
+    }
+}
+
 /// An index of two platforms at `registry`, the host's with the image that `name` had.
 fn make_index(registry: &FaultyRegistry) -> Vec<u8> {
     registry.with(|memory| {
@@ -201,7 +271,7 @@ fn an_index_leads_to_the_platform_that_is_asked_for() {
     let request = |platform: &str| engine::exchange::PullRequest {
         image: all.clone(),
         platform: Some(platform.to_owned()),
-        all_tags: false,
+        ..engine::exchange::PullRequest::default()
     };
     let other = place
         .engine
@@ -338,8 +408,8 @@ fn all_tags_come_and_go() {
     let place = Place::new();
     let request = engine::exchange::PullRequest {
         image: push.image.clone(),
-        platform: None,
         all_tags: true,
+        ..engine::exchange::PullRequest::default()
     };
     assert_eq!(place.engine.pull(&request, &silent()).unwrap().len(), 2);
     let (_, manifest) = registry.with(|memory| manifest_of(memory, "a/b", "2"));

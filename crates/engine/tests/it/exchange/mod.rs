@@ -4,6 +4,7 @@ mod builds;
 mod credentials;
 mod hostile;
 mod journeys;
+mod lists;
 mod peers;
 
 use std::path::{Path, PathBuf};
