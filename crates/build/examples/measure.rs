@@ -1,5 +1,9 @@
 //! Builds a Dockerfile once and says how long each part took: `measure CONTEXT STORE [DOCKERFILE]`.
 #![allow(
+    clippy::disallowed_methods,
+    reason = "a measurement is no part of the program"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a tool for people who measure"

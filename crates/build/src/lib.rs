@@ -19,6 +19,13 @@
 //! The time in which nothing changed is spent on one `stat` a file; see the module `context` for the index that
 //! makes that enough, and for what it refuses to believe.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 mod base;

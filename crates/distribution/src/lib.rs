@@ -7,6 +7,13 @@
 //!
 //! Everything is async on `tokio`; whoever calls brings the runtime.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 pub mod client;

@@ -1,5 +1,9 @@
 //! How fast big inputs are read: `cargo bench -p dockerfile`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a measurement is no part of the program"
+)]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 #![allow(missing_docs, reason = "a program")]
 

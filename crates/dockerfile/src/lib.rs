@@ -5,6 +5,13 @@
 //! function of its arguments, takes any text without panicking, and needs time and memory in
 //! proportion to it.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 mod ast;

@@ -181,6 +181,9 @@ pub enum Error {
     /// A duration that cannot be understood.
     #[error("`{0}` is not a duration")]
     Duration(String),
+    /// A time to begin or end at that cannot be understood.
+    #[error("`{0}` is not a time")]
+    Moment(String),
     /// A time that cannot be understood.
     #[error("`{text}` is not a time: {why}")]
     Time {
@@ -293,6 +296,9 @@ impl Error {
             Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",
             Self::Network(_) => "`--network` is default, host or none",
             Self::Duration(_) => "durations are numbers with s, m, h or d: `--older-than 24h`",
+            Self::Moment(_) => {
+                "times are how long ago (`90m`, `1h30m`, `7d`), `2026-01-31T12:00:00Z`, a date, or seconds since 1970"
+            }
             Self::Time { .. } => "SOURCE_DATE_EPOCH is a number of seconds since 1970",
             Self::NotALayout { .. } => {
                 "name a new or empty folder with `-o`, or one with an OCI layout to add to"

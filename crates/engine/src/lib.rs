@@ -3,6 +3,13 @@
 //! The program's commands are thin: each makes a request of what was typed, calls one function here and renders what comes
 //! back. Nothing here knows a terminal, an environment variable or an exit code.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 pub mod browse;
@@ -13,6 +20,7 @@ mod error;
 pub mod exchange;
 pub mod fsck;
 pub mod images;
+mod moment;
 pub mod registry;
 pub mod remote;
 pub mod transfer;

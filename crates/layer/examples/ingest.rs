@@ -4,6 +4,10 @@
 //! The layer goes to a temporary directory in the working directory and is removed, unless `KEEP` names an empty directory
 //! for it. A tar may be compressed. Times are printed with the peak memory.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a measurement is no part of the program"
+)]
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;

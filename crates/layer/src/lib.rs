@@ -18,6 +18,13 @@
 //! Paths are bytes, relative to the root of the layer. What comes from outside is not trusted: an archive that cannot be
 //! understood in exactly one way is refused, and memory is bounded by named limits.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 mod capture;

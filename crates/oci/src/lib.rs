@@ -4,6 +4,13 @@
 //! [`Digest`] cannot hold a slash, a [`Reference`] is normalised and a [`Manifest`] is not an [`Index`]. Documents that are
 //! hashed (manifests, indexes, configs) are kept as the bytes that came; the types here are the parsed view beside them.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 mod config;

@@ -13,6 +13,13 @@
 //!
 //! What belongs elsewhere: which layers a root has (`store`), which defaults an image sets (`engine`, `build`).
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 pub mod capability;

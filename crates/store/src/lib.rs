@@ -41,6 +41,13 @@
 //! the running one, the content is hashed before its first use and dropped if it is torn. [`Store::upkeep`] syncs; a detached
 //! process does it after each command ([`Store::spawn_upkeep`]).
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "what a test looks at is no part of the program"
+    )
+)]
 #![forbid(unsafe_code)]
 
 mod adopt;

@@ -2,6 +2,7 @@
 //!
 //! One kernel facility a module.
 
+#![allow(clippy::disallowed_methods, reason = "this is where they are wrapped")]
 #![expect(unsafe_code, reason = "the one address of unsafe code")]
 
 pub mod capability;

@@ -8,6 +8,10 @@
 //! - [`skip_unless_root!`] ends a `priv_` test that cannot do its work, and says so;
 //! - [`eventually`] waits for something, but not for ever.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test looks at is no part of the program"
+)]
 #![forbid(unsafe_code)]
 
 mod git;

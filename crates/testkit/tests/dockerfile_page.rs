@@ -1,5 +1,9 @@
 //! The page about the Dockerfile language names tests: they exist, and there is one for each case.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test looks at is no part of the program"
+)]
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,10 @@
 //!
 //! Tests named `f123_…` show the fact of that number in the reference of the Dockerfile language.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test looks at is no part of the program"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 sys::before_main!(runtime::child_main_if_asked);

@@ -21,6 +21,9 @@ pub(crate) struct Commit {
     /// Hold the container's processes still meanwhile
     #[arg(short, long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pause: bool,
+    /// Let them go on meanwhile, as `--pause=false`
+    #[arg(long, conflicts_with = "pause")]
+    no_pause: bool,
     /// The container
     container: String,
     /// The image's name: NAME[:TAG]
@@ -34,7 +37,7 @@ pub(crate) fn run(args: Commit, context: &Context) -> Outcome {
         author: args.author,
         message: args.message,
         changes: args.changes,
-        pause: args.pause,
+        pause: args.pause && !args.no_pause,
         created: context.settings.source_date_epoch.clone(),
     })?;
     render::data(&format!("{id}\n"))?;

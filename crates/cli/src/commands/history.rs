@@ -14,6 +14,12 @@ pub(crate) struct History {
     /// Do not shorten instructions
     #[arg(long)]
     no_trunc: bool,
+    /// Print ids only
+    #[arg(short, long, conflicts_with = "format")]
+    quiet: bool,
+    /// Sizes and times for people; `--human=false` gives bytes and dates
+    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    human: bool,
     /// How the list is printed: table, json, a Go template as `{{.CreatedBy}}`, or `table {{.Size}}\t{{.CreatedBy}}`
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true, value_parser = ListFormat::parse)]
     format: ListFormat,
@@ -21,8 +27,13 @@ pub(crate) struct History {
 
 pub(crate) fn run(args: &History, context: &Context) -> Outcome {
     let steps = context.engine()?.history(&args.image)?;
-    let listing = listing(&steps, args.no_trunc);
+    let listing = listing(&steps, args);
     let text = match &args.format {
+        _ if args.quiet => listing
+            .rows
+            .iter()
+            .map(|row| format!("{}\n", row.values[0]))
+            .collect(),
         ListFormat::Json => {
             for step in &steps {
                 render::json_line(step)?;
@@ -49,7 +60,8 @@ pub(crate) fn run(args: &History, context: &Context) -> Outcome {
 }
 
 /// What a template can name, as Docker calls it.
-fn listing(steps: &[HistoryRow], no_trunc: bool) -> Listing<6> {
+fn listing(steps: &[HistoryRow], args: &History) -> Listing<6> {
+    let no_trunc = args.no_trunc;
     let now = jiff::Timestamp::now();
     let row = |step: &HistoryRow| {
         let mut instruction = render::printable(&step.created_by.replace('\t', " "));
@@ -66,9 +78,17 @@ fn listing(steps: &[HistoryRow], no_trunc: bool) -> Listing<6> {
         let created = step.created.as_deref();
         [
             id.unwrap_or_else(|| "<missing>".to_owned()),
-            created.map_or_else(|| "N/A".to_owned(), |then| render::time::ago(then, now)),
+            match created {
+                None => "N/A".to_owned(),
+                Some(then) if args.human => render::time::ago(then, now),
+                Some(then) => then.to_owned(),
+            },
             instruction,
-            render::size(step.size),
+            if args.human {
+                render::size(step.size)
+            } else {
+                step.size.to_string()
+            },
             render::printable(&step.comment),
             created.unwrap_or("N/A").to_owned(),
         ]

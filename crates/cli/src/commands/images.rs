@@ -11,7 +11,10 @@ use crate::render::{self, ListFormat, Listing};
 pub(crate) struct Images {
     /// Only images of this repository, or repository and tag
     name: Option<String>,
-    /// Only images without a name (dangling=true), or with one (dangling=false), or with a label (label=NAME[=VALUE])
+    /// All images, as without it: barque keeps none that are only steps of others
+    #[arg(short, long)]
+    all: bool,
+    /// dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE, until=TIME
     #[arg(short, long = "filter", value_name = "FILTER")]
     filters: Vec<String>,
     /// Show digests

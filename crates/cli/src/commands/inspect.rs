@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::error::Failure;
@@ -48,6 +49,51 @@ impl InspectFormat {
     }
 }
 
+/// Fields that Docker's templates always have: what is not said is empty there, not missing.
+const LISTS: [(&str, &[&str]); 2] = [
+    ("Config", &["Env", "Cmd", "Entrypoint", "OnBuild", "Shell"]),
+    ("HostConfig", &["CapAdd", "CapDrop"]),
+];
+const MAPS: [(&str, &[&str]); 1] = [("Config", &["Labels", "Volumes", "ExposedPorts"])];
+const TEXTS: [(&str, &[&str]); 1] = [("Config", &["User", "WorkingDir", "StopSignal", "Image"])];
+
+/// Adds to what is printed by a template what Docker's have as empty.
+fn complete(mut value: Value) -> Value {
+    let empty = [
+        (&LISTS[..], json!([])),
+        (&MAPS[..], json!({})),
+        (&TEXTS[..], json!("")),
+    ];
+    for (parts, nothing) in empty {
+        for (part, fields) in parts {
+            let Some(part) = value.get_mut(*part) else {
+                continue;
+            };
+            if part.is_null() {
+                *part = json!({});
+            }
+            let Value::Object(part) = part else { continue };
+            for field in *fields {
+                let found = part.entry(*field).or_insert(Value::Null);
+                if found.is_null() {
+                    *found = nothing.clone();
+                }
+            }
+        }
+    }
+    if let Some(Value::Object(config)) = value.get_mut("Config") {
+        config.entry("Healthcheck").or_insert(Value::Null);
+    }
+    if let Value::Object(all) = &mut value
+        && all.contains_key("RootFS")
+    {
+        for field in ["Variant", "OsVersion"] {
+            all.entry(field).or_insert_with(|| "".into());
+        }
+    }
+    value
+}
+
 pub(crate) fn run(args: &Inspect, context: &Context) -> Outcome {
     let engine = context.engine()?;
     let mut found = Vec::new();
@@ -62,6 +108,7 @@ pub(crate) fn run(args: &Inspect, context: &Context) -> Outcome {
             Ok(value) => match &args.format {
                 InspectFormat::Json => found.push(value),
                 InspectFormat::Template(template) => {
+                    let value = complete(value);
                     render::data(&format!("{}\n", template.print(&value.into())?))?;
                 }
             },

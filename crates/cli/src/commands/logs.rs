@@ -18,6 +18,12 @@ pub(crate) struct Logs {
     /// Only the last lines: a number or `all`
     #[arg(short = 'n', long, value_name = "NUMBER", default_value = "all")]
     tail: String,
+    /// Only lines from this time on: `2026-01-31T12:00:00Z`, or how long ago: `10m`
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only lines up to this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// The container
     container: String,
 }
@@ -36,6 +42,8 @@ pub(crate) fn run(args: &Logs, context: &Context) -> Outcome {
         follow: args.follow,
         timestamps: args.timestamps,
         tail,
+        since: args.since.clone(),
+        until: args.until.clone(),
     };
     context
         .engine()?

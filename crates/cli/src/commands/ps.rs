@@ -19,8 +19,11 @@ pub(crate) struct Ps {
     #[arg(long)]
     no_trunc: bool,
     /// Only the one made last, ended or not
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "last")]
     latest: bool,
+    /// Only so many that were made last, ended or not
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    last: Option<usize>,
     /// name=…, id=…, label=NAME[=VALUE], status=running|exited|created, ancestor=IMAGE
     #[arg(short, long = "filter", value_name = "FILTER")]
     filters: Vec<String>,
@@ -32,7 +35,7 @@ pub(crate) struct Ps {
 pub(crate) fn run(args: &Ps, context: &Context) -> Outcome {
     let request = PsRequest {
         all: args.all,
-        latest: args.latest,
+        last: args.last.or(args.latest.then_some(1)),
         filters: args.filters.clone(),
     };
     let containers = context.engine()?.containers(&request)?;

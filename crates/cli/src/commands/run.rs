@@ -121,13 +121,13 @@ struct SandboxFlags {
     /// Set a resource limit: NAME=SOFT[:HARD]
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     ulimits: Vec<String>,
-    /// Largest memory, with b, k, m or g
+    /// Largest memory, with b, k, m or g; 0 is no limit
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
-    /// How many CPUs' time, as a decimal
+    /// How many CPUs' time, as a decimal; 0 is no limit
     #[arg(long, value_name = "NUMBER")]
     cpus: Option<String>,
-    /// Most processes
+    /// Most processes; 0 or -1 is no limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
     /// Size of /dev/shm

@@ -140,3 +140,68 @@ fn priv_containers_go_through_templates() {
     let finished = ok(&["inspect", "-f", "{{.State.FinishedAt}}", "boat"]);
     assert!(finished.starts_with("20"), "{finished}");
 }
+
+/// What a container was made with is in `inspect` under Docker's names, and goes on into an image of its changes.
+#[test]
+fn priv_what_run_was_asked_for_is_told_and_committed() {
+    if !root_or_skip("priv_what_run_was_asked_for_is_told_and_committed") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let ok = |words: &[&str]| environment.barque(words).ok().to_owned();
+    let told = |name: &str, format: &str| ok(&["inspect", "-f", format, name]);
+    let changes = [
+        "-c",
+        "ENTRYPOINT [\"echo\"]",
+        "-c",
+        "ENV A=image B=image",
+        "-c",
+        "CMD [\"x\"]",
+    ];
+    environment.write("empty.tar", &"\0".repeat(1024));
+    ok(&[&["import"][..], &changes, &["empty.tar", "nothing"]].concat());
+    assert_eq!(
+        told(
+            "nothing",
+            "{{.Config.User}}|{{.Config.Labels}}|{{.Config.Entrypoint}}|{{.Config.Healthcheck}}"
+        ),
+        "|map[]|[echo]|<nil>"
+    );
+    let flags = "--name boat --network none -e A=run -w /tmp -u 7:8 --label l=m --cap-drop ALL --cap-add CHOWN --shm-size 1m --read-only";
+    let flags: Vec<_> = flags.split(' ').collect();
+    ok(&[&["run"][..], &flags, &["busybox", "echo", "one", "two"]].concat());
+    assert_eq!(
+        told(
+            "boat",
+            "{{.Config.Cmd}} {{.Config.Entrypoint}} {{.Config.Env}} {{.Config.User}} {{.Config.WorkingDir}}"
+        ),
+        "[echo one two] [] [A=run] 7:8 /tmp"
+    );
+    assert_eq!(
+        told(
+            "boat",
+            "{{with .HostConfig}}{{.NetworkMode}} {{.CapAdd}} {{.CapDrop}} {{.Memory}} {{.ShmSize}} {{.ReadonlyRootfs}}{{end}}"
+        ),
+        "none [CHOWN] [ALL] 0 1048576 true"
+    );
+    assert_eq!(told("boat", "{{.Image}}"), told("busybox", "{{.Id}}"));
+    ok(&["commit", "-c", "ENV C=change", "--no-pause", "boat", "next"]);
+    assert_eq!(
+        told(
+            "next",
+            "{{.Config.Cmd}} {{.Config.Env}} {{.Config.User}} {{.Config.WorkingDir}} {{.Config.Labels}}"
+        ),
+        "[echo one two] [A=run C=change] 7:8 /tmp map[l:m]"
+    );
+    assert_eq!(ok(&["run", "--rm", "next"]), "one two");
+    assert_eq!(ok(&["ps", "-n", "5", "--format", "{{.Names}}"]), "boat");
+    assert_eq!(
+        ok(&["logs", "--since", "1h", "boat"]),
+        ok(&["logs", "boat"])
+    );
+    assert_eq!(ok(&["images", "-q", "-f", "until=1h"]), "");
+    assert_eq!(
+        ok(&["history", "-q", "--no-trunc", "busybox"]),
+        told("busybox", "{{.Id}}")
+    );
+}

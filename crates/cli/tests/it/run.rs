@@ -386,6 +386,16 @@ fn priv_more_of_what_a_container_may_and_sees() {
             "10.1.2.3",
         ),
         (
+            "--memory 0 --cpus 0 --pids-limit 0",
+            "for i in $(seq 40); do true & done; echo all",
+            "all",
+        ),
+        (
+            "--pids-limit -1",
+            "for i in $(seq 40); do true & done; echo all",
+            "all",
+        ),
+        (
             "--shm-size 1m",
             "df -k /dev/shm | tail -1 | awk '{print $2}'",
             "1024",

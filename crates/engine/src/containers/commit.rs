@@ -31,7 +31,8 @@ pub struct CommitRequest {
 }
 
 impl Engine {
-    /// Makes an image of a container's image and what its processes changed. Volumes and mounts are no part of it.
+    /// Makes an image of a container's image and what its processes changed. Volumes and mounts are no part of it. It starts what
+    /// the container started: the config is the image's with what `run` was asked for over it.
     ///
     /// The processes of a container that runs do nothing meanwhile, and do not notice. Without [`CommitRequest::pause`], what they write may
     /// be half in the image.
@@ -49,6 +50,10 @@ impl Engine {
         let container = self.store().container(&request.container)?;
         let lease = self.store().lease("commit")?;
         let (mut config, mut descriptors) = self.origin(&container)?;
+        let record = super::record_of(&container)?;
+        if let Some(origin) = &record.origin {
+            config.config = origin.config.clone();
+        }
         changes::apply(&mut config.config, &request.changes)?;
         let held = match request.pause.then(|| runtime::hold(container.dir())) {
             None | Some(Err(runtime::Error::NotRunning)) => None,
@@ -64,7 +69,6 @@ impl Engine {
         config.rootfs.diff_ids.push(*layer.diff_id());
         config.created = Some(created.clone());
         config.author = request.author.clone().or(config.author);
-        let record = super::record_of(&container)?;
         config.history.push(HistoryEntry {
             created: Some(created),
             created_by: Some(record.command.join(" ")),

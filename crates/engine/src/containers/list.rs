@@ -1,10 +1,8 @@
 //! `ps` and the JSON of `inspect`: containers as they are at this moment.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use store::Container;
 
 use super::record::Record;
@@ -16,8 +14,8 @@ use crate::{Engine, Error};
 pub struct PsRequest {
     /// Also those that do not run.
     pub all: bool,
-    /// Only the newest, running or not.
-    pub latest: bool,
+    /// Only so many of the newest, running or not.
+    pub last: Option<usize>,
     /// `KEY=VALUE`; values of one key are alternatives, keys add up.
     pub filters: Vec<String>,
 }
@@ -87,9 +85,12 @@ impl Engine {
     /// A filter is not known, or the store cannot be read.
     pub fn containers(&self, request: &PsRequest) -> Result<Vec<ContainerRow>, Error> {
         let filters = Filters::parse(&request.filters)?;
-        let all = request.all || request.latest || filters.any_state;
+        let all = request.all || request.last.is_some() || filters.any_state;
         let mut rows = Vec::new();
         for container in self.store().containers()? {
+            if request.last.is_some_and(|last| rows.len() >= last) {
+                break;
+            }
             let record = record_of(&container)?;
             let state = state_of(&container, &record)?;
             if !all && !matches!(state, State::Running { .. }) {
@@ -107,97 +108,9 @@ impl Engine {
             if filters.accept(&row) {
                 rows.push(row);
             }
-            if request.latest {
-                break;
-            }
         }
         Ok(rows)
     }
-
-    /// Everything about a container, with Docker's names for the fields.
-    ///
-    /// # Errors
-    ///
-    /// There is no such container.
-    pub fn inspect_container(&self, name: &str) -> Result<Value, Error> {
-        let container = self.store().container(name)?;
-        let record = record_of(&container)?;
-        let state = state_of(&container, &record)?;
-        let pid = match &state {
-            State::Running { pid, .. } => *pid,
-            State::Created | State::Exited { .. } => 0,
-        };
-        let started = runtime::detached::started_at(container.dir())
-            .map_err(ContainerError::from)?
-            .map(crate::time_text);
-        let (code, finished) = match &state {
-            State::Exited { code, at } => (*code, at.clone()),
-            State::Created | State::Running { .. } => (0, None),
-        };
-        let spec: Value = sys::fs::optional(sys::fs::read(&container.spec()))?
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        Ok(json!({
-            "Id": container.id,
-            "Created": crate::time_text(container.created),
-            "Path": record.command.first(),
-            "Args": record.command.get(1..),
-            "State": {
-                "Status": state.word(),
-                "Running": matches!(state, State::Running { .. }),
-                "Pid": pid,
-                "ExitCode": code,
-                "Error": record.ended.as_ref().and_then(|ended| ended.error.clone()).unwrap_or_default(),
-                "StartedAt": started.as_deref().unwrap_or(NEVER),
-                "FinishedAt": finished.as_deref().unwrap_or(NEVER),
-            },
-            "Image": container.image,
-            "Name": format!("/{}", container.name),
-            "Mounts": mounts(&spec, container.dir()),
-            "Config": {
-                "Image": container.image_name,
-                "Labels": record.labels,
-                "Env": spec["env"],
-                "WorkingDir": spec["cwd"],
-                "Hostname": spec["hostname"],
-                "Tty": !spec["terminal"].is_null(),
-                "StopSignal": record.stop_signal,
-            },
-            "HostConfig": { "AutoRemove": record.remove },
-            "Spec": spec,
-        }))
-    }
-}
-
-/// What Docker says of a time that did not come, or is not known.
-const NEVER: &str = "0001-01-01T00:00:00Z";
-
-/// What the user or the image had mounted, as Docker lists it. Files that every container gets are left out.
-fn mounts(spec: &Value, folder: &Path) -> Vec<Value> {
-    let mounts = spec["mounts"].as_array().into_iter().flatten();
-    mounts
-        .filter_map(|mount| {
-            let source = &mount["source"];
-            let (kind, path) = if let Some(bind) = source.get("bind") {
-                let path = bind["path"].as_str()?;
-                let ours = Path::new(path).starts_with(folder);
-                (if ours { "volume" } else { "bind" }, path)
-            } else if let Some(layers) = source.get("layers") {
-                ("volume", layers["plan"]["upper"]["dir"].as_str()?)
-            } else {
-                source.get("tmpfs")?;
-                ("tmpfs", "")
-            };
-            Some(json!({
-                "Type": kind,
-                "Source": path,
-                "Destination": mount["target"],
-                "Mode": "",
-                "RW": mount["readonly"] != true,
-                "Propagation": if kind == "bind" { "rprivate" } else { "" },
-            }))
-        })
-        .collect()
 }
 
 /// The filters of `ps`.

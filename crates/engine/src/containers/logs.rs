@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::ContainerError;
+use crate::Error;
+use crate::moment::moment;
 
 /// Which output of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -30,6 +33,47 @@ pub struct LogsRequest {
     pub timestamps: bool,
     /// Only so many lines from the end.
     pub tail: Option<usize>,
+    /// Only lines from this time on; how long ago, or when.
+    pub since: Option<String>,
+    /// Only lines up to this time.
+    pub until: Option<String>,
+}
+
+/// From when to when lines are shown.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Times {
+    pub(super) fn of(request: &LogsRequest) -> Result<Self, Error> {
+        let now = Timestamp::now();
+        let read = |text: &Option<String>| {
+            let text = text.as_deref();
+            text.map(|text| moment(text, now)).transpose()
+        };
+        Ok(Self {
+            since: read(&request.since)?,
+            until: read(&request.until)?,
+        })
+    }
+
+    /// Nothing more can come.
+    fn are_over(&self) -> bool {
+        self.until.is_some_and(|until| Timestamp::now() > until)
+    }
+
+    fn have(&self, time: &str) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        // The watcher writes no other times.
+        time.parse().is_ok_and(|time: Timestamp| {
+            self.since.is_none_or(|since| time >= since)
+                && self.until.is_none_or(|until| time <= until)
+        })
+    }
 }
 
 /// Takes pieces of output.
@@ -51,6 +95,7 @@ struct Line {
 pub(super) fn show(
     file: File,
     request: &LogsRequest,
+    times: &Times,
     ended: &dyn Fn() -> Result<bool, ContainerError>,
     sink: &mut Sink<'_>,
 ) -> Result<(), ContainerError> {
@@ -64,9 +109,9 @@ pub(super) fn show(
     let mut line = Vec::new();
     loop {
         // Asked before reading: what was written before the end is read after it.
-        let over = !request.follow || ended()?;
+        let over = !request.follow || times.are_over() || ended()?;
         while next_line(&mut reader, &mut line).map_err(ContainerError::Log)? {
-            emit(&line, request.timestamps, sink)?;
+            emit(&line, request.timestamps, times, sink)?;
             line.clear();
         }
         if over {
@@ -101,9 +146,17 @@ fn next_line(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<boo
     }
 }
 
-fn emit(line: &[u8], timestamps: bool, sink: &mut Sink<'_>) -> Result<(), ContainerError> {
+fn emit(
+    line: &[u8],
+    timestamps: bool,
+    times: &Times,
+    sink: &mut Sink<'_>,
+) -> Result<(), ContainerError> {
     let entry: Line =
         serde_json::from_slice(line).map_err(|error| ContainerError::Log(error.into()))?;
+    if !times.have(&entry.time) {
+        return Ok(());
+    }
     let text = if timestamps {
         format!("{} {}", entry.time, entry.log)
     } else {
@@ -137,10 +190,16 @@ mod tests {
         file.write_all(text.as_bytes()).unwrap();
         file.rewind().unwrap();
         let mut got = Vec::new();
-        show(file, request, &|| Ok(true), &mut |stream, bytes| {
-            got.push((stream, String::from_utf8(bytes.to_vec()).unwrap()));
-            Ok(())
-        })
+        show(
+            file,
+            request,
+            &Times::of(request).unwrap(),
+            &|| Ok(true),
+            &mut |stream, bytes| {
+                got.push((stream, String::from_utf8(bytes.to_vec()).unwrap()));
+                Ok(())
+            },
+        )
         .unwrap();
         got
     }
@@ -151,6 +210,8 @@ mod tests {
             follow: true,
             timestamps,
             tail,
+            since: None,
+            until: None,
         }
     }
 
@@ -181,5 +242,37 @@ mod tests {
             [(Stream::Stderr, "T2 two\n".to_owned())]
         );
         assert_eq!(shown(&request(Some(0), false), LOG), []);
+    }
+
+    #[test]
+    fn lines_are_shown_from_when_to_when_it_was_asked() {
+        let line = |text: &str, time: &str| {
+            let line =
+                serde_json::json!({"log": format!("{text}\n"), "stream": "stdout", "time": time});
+            format!("{line}\n")
+        };
+        let log = [
+            line("one", "2026-01-02T03:04:05.1Z"),
+            line("two", "2026-01-02T03:04:06.000000001Z"),
+            line("three", "2026-01-02T03:04:07Z"),
+        ]
+        .concat();
+        let between = |since: Option<&str>, until: Option<&str>| {
+            let request = LogsRequest {
+                since: since.map(str::to_owned),
+                until: until.map(str::to_owned),
+                ..request(None, false)
+            };
+            let lines = shown(&request, &log).into_iter();
+            lines.map(|(_, text)| text).collect::<String>()
+        };
+        assert_eq!(between(Some("2026-01-02T03:04:06Z"), None), "two\nthree\n");
+        assert_eq!(between(None, Some("2026-01-02T03:04:06Z")), "one\n");
+        assert_eq!(
+            between(Some("1767323046"), Some("2026-01-02T03:04:06.5Z")),
+            "two\n"
+        );
+        assert_eq!(between(Some("1h"), None), "");
+        assert_eq!(between(None, Some("1h")), "one\ntwo\nthree\n");
     }
 }

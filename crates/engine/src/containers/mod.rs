@@ -6,6 +6,7 @@
 mod commit;
 mod error;
 mod foreground;
+mod inspect;
 mod list;
 mod logs;
 mod options;

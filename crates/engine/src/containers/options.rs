@@ -371,7 +371,7 @@ pub fn size(text: &str) -> Result<u64, OptionError> {
     }
 }
 
-/// `--memory` in bytes; Docker's least is 6 MB, since nothing starts in less.
+/// `--memory` in bytes, 0 for no limit; Docker's least is 6 MB, since nothing starts in less.
 ///
 /// # Errors
 ///
@@ -379,16 +379,18 @@ pub fn size(text: &str) -> Result<u64, OptionError> {
 pub fn memory(text: &str) -> Result<u64, OptionError> {
     match size(text)? {
         0 => Ok(0),
-        bytes if bytes < 6 << 20 => wrong("memory limit", text, "the least is 6m"),
+        bytes if bytes < 6 << 20 => {
+            wrong("memory limit", text, "the least is 6m, and 0 is no limit")
+        }
         bytes => Ok(bytes),
     }
 }
 
-/// `--cpus` as thousandths of a CPU.
+/// `--cpus` as thousandths of a CPU; 0 is no limit.
 ///
 /// # Errors
 ///
-/// Not a positive decimal, or more than this host has.
+/// Not a decimal, below 0.01, or more than this host has.
 pub fn cpus(text: &str) -> Result<u64, OptionError> {
     let ours = rustix::thread::sched_getaffinity(None).map_or(u32::MAX, |set| set.count());
     cpus_of(text, ours)
@@ -397,6 +399,7 @@ pub fn cpus(text: &str) -> Result<u64, OptionError> {
 fn cpus_of(text: &str, host: u32) -> Result<u64, OptionError> {
     const WHAT: &str = "number of CPUs";
     match text.parse::<f64>() {
+        Ok(0.0) => Ok(0),
         Ok(value) if value > f64::from(host) => wrong(
             WHAT,
             text,
@@ -413,7 +416,7 @@ fn cpus_of(text: &str, host: u32) -> Result<u64, OptionError> {
         _ => wrong(
             WHAT,
             text,
-            "expected a decimal of at least 0.01, like `1.5`",
+            "expected a decimal of at least 0.01, like `1.5`, or 0 for no limit",
         ),
     }
 }
@@ -597,7 +600,10 @@ mod tests {
         assert_eq!(cpus_of("0.01", 1).unwrap(), 10);
         let error = cpus_of("2.01", 2).unwrap_err().to_string();
         assert!(error.contains("from 0.01 to 2.00"), "{error}");
-        for text in ["0", "0.001", "-1", "NaN", "x", "", "inf", "1e9"] {
+        for text in ["0", "0.0", "0.00"] {
+            assert_eq!(cpus_of(text, 1).unwrap(), 0, "no limit");
+        }
+        for text in ["0.001", "-1", "NaN", "x", "", "inf", "1e9"] {
             assert!(cpus_of(text, 64).is_err(), "{text}");
         }
     }

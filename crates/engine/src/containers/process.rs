@@ -149,8 +149,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// There is no such container, or its log cannot be read or passed on.
+    /// There is no such container, its log cannot be read or passed on, or the times are none.
     pub fn logs(&self, request: &LogsRequest, sink: &mut Sink<'_>) -> Result<(), Error> {
+        let times = logs::Times::of(request)?;
         let (container, record) = self.found(&request.container)?;
         let Some(file) = sys::fs::optional(sys::fs::open(&container.log()))? else {
             return Ok(());
@@ -161,7 +162,7 @@ impl Engine {
                 State::Running { .. }
             ))
         };
-        logs::show(file, request, &ended, sink)?;
+        logs::show(file, request, &times, &ended, sink)?;
         Ok(())
     }
 

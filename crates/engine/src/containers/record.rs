@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oci::{ContainerConfig, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// What is written once when a container is made.
@@ -22,6 +23,24 @@ pub(crate) struct Record {
     /// How it ended, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
+    /// What it was made from and with. Containers of the first versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// What a container was made from and with; the rest is in the runtime's specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The image.
+    pub(crate) image: ImageId,
+    /// The image's config and what was asked for over it: what an image of the container's changes begins with.
+    pub(crate) config: ContainerConfig,
+    /// Its standard input was kept open.
+    pub(crate) interactive: bool,
+    /// Capabilities that were added.
+    pub(crate) cap_add: Vec<String>,
+    /// Capabilities that were taken away.
+    pub(crate) cap_drop: Vec<String>,
 }
 
 /// How a container ended.

@@ -55,9 +55,9 @@ pub struct RunRequest {
     pub security: Security,
     /// Limits of the process.
     pub ulimits: Vec<Ulimit>,
-    /// Most memory in bytes.
+    /// Most memory in bytes; 0 is no limit.
     pub memory: Option<u64>,
-    /// Thousandths of a CPU.
+    /// Thousandths of a CPU; 0 is no limit.
     pub cpus: Option<u64>,
     /// Most processes; not positive is no limit.
     pub pids: Option<i64>,

@@ -1,14 +1,13 @@
 //! `run`: a container from an image, to its end or left to its supervisor.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use layer::View;
-use oci::ImageConfig;
+use oci::ContainerConfig;
 use runtime::{Limits, MountSource, Rlimit, Spec, Upper};
 use store::{Container, Image, Lease, NewContainer};
 
-use super::record::{self, Record};
+use super::record::{self, Origin, Record};
 use super::{ContainerError, Mount, Network, RunRequest, spec};
 use crate::{Engine, Error};
 
@@ -25,7 +24,8 @@ pub struct Ended {
 struct Prepared<'l> {
     lease: &'l Lease,
     image: Image,
-    config: ImageConfig,
+    /// The image's, and what was asked for over it.
+    config: ContainerConfig,
     view: View,
     record: Record,
 }
@@ -97,26 +97,29 @@ impl Engine {
         let image = self.store().resolve(&request.image)?;
         lease.claim_layers(&image.layers)?;
         let config = self.store().config(&image)?;
-        let mut labels: BTreeMap<String, String> = config.config.labels.clone();
-        labels.extend(request.labels.iter().cloned());
-        let stop_signal = request
-            .stop_signal
-            .clone()
-            .or_else(|| config.config.stop_signal.clone());
+        let effective = spec::effective(request, &config.config);
+        let stop_signal = effective.stop_signal.clone();
         let record = Record {
-            command: spec::arguments(request, &config.config)?,
-            labels,
+            command: spec::arguments(&request.image, &effective)?,
+            labels: effective.labels.clone(),
             stop_signal: stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()),
             remove: request.remove,
             lease: Some(lease.id().to_owned()),
             ended: None,
+            origin: Some(Origin {
+                image: image.id,
+                config: effective.clone(),
+                interactive: request.interactive,
+                cap_add: request.cap_add.clone(),
+                cap_drop: request.cap_drop.clone(),
+            }),
         };
         super::process::signal(&record.stop_signal)?;
         let view = self.store().view(&image.layers)?;
         Ok(Prepared {
             lease,
             image,
-            config,
+            config: effective,
             view,
             record,
         })
@@ -129,7 +132,7 @@ impl Engine {
         prepared: &Prepared<'_>,
         container: &Container,
     ) -> Result<Spec, Error> {
-        let config = &prepared.config.config;
+        let config = &prepared.config;
         let upper = Upper {
             dir: container.upper(),
             work: container.work(),
@@ -139,10 +142,9 @@ impl Engine {
             .lease
             .root_plan(&prepared.image.layers, Some(upper))?;
         let mut spec = Spec::new(&container.id, root, prepared.record.command.clone());
-        let wanted = request.user.as_deref().unwrap_or(&config.user);
         let passwd = spec::accounts(&prepared.view, "/etc/passwd")?;
         let group = spec::accounts(&prepared.view, "/etc/group")?;
-        let user = runtime::user::resolve(wanted, passwd.as_deref(), group.as_deref())
+        let user = runtime::user::resolve(&config.user, passwd.as_deref(), group.as_deref())
             .map_err(ContainerError::User)?;
         spec.hostname = request
             .hostname
@@ -155,7 +157,7 @@ impl Engine {
                 Network::None => container.id.chars().take(12).collect(),
             });
         spec.env = spec::environment(
-            request,
+            request.terminal,
             config,
             &spec.hostname,
             &user.home.to_string_lossy(),
@@ -181,7 +183,10 @@ impl Engine {
                 clippy::cast_precision_loss,
                 reason = "thousandths of at most 100000 CPUs"
             )]
-            cpus: request.cpus.map(|thousandths| thousandths as f64 / 1000.0),
+            cpus: request
+                .cpus
+                .filter(|thousandths| *thousandths > 0)
+                .map(|thousandths| thousandths as f64 / 1000.0),
             pids: request
                 .pids
                 .and_then(|count| u64::try_from(count).ok())
@@ -205,7 +210,7 @@ impl Engine {
         }
         let mut mounts = runtime::etc::mounts(hostname, &hosts, request.network == Network::Host)
             .map_err(ContainerError::from)?;
-        for (number, volume) in prepared.config.config.volumes.keys().enumerate() {
+        for (number, volume) in prepared.config.volumes.keys().enumerate() {
             let target = spec::clean(Path::new(volume));
             if target.parent().is_some()
                 && !request.mounts.iter().any(|mount| mount.target() == target)

@@ -12,51 +12,57 @@ use super::{ContainerError, RunRequest};
 pub(super) const DEFAULT_PATH: &str =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Program and arguments: the entrypoint, then the command; a given entrypoint drops the image's command.
+/// The image's config and what was asked for over it. A given entrypoint drops the image's command; entries of the image's
+/// environment without `=` are dropped, as they would stand for variables of the host (CVE-2026-57231).
+pub(super) fn effective(request: &RunRequest, config: &ContainerConfig) -> ContainerConfig {
+    let mut config = config.clone();
+    if let Some(program) = request.entrypoint.as_deref() {
+        config.entrypoint = (!program.is_empty()).then(|| vec![program.to_owned()]);
+        config.cmd = None;
+    }
+    if !request.command.is_empty() {
+        config.cmd = Some(request.command.clone());
+    }
+    config.env.retain(|entry| entry.contains('='));
+    merge_env(&mut config.env, request.env.iter().cloned());
+    config.labels.extend(request.labels.iter().cloned());
+    if let Some(user) = &request.user {
+        config.user.clone_from(user);
+    }
+    if let Some(workdir) = &request.workdir {
+        config.working_dir.clone_from(workdir);
+    }
+    if request.stop_signal.is_some() {
+        config.stop_signal.clone_from(&request.stop_signal);
+    }
+    config
+}
+
+/// Program and arguments: the entrypoint, then the command.
 pub(super) fn arguments(
-    request: &RunRequest,
-    config: &ContainerConfig,
+    image: &str,
+    effective: &ContainerConfig,
 ) -> Result<Vec<String>, ContainerError> {
-    let entrypoint = match request.entrypoint.as_deref() {
-        Some("") => Vec::new(),
-        Some(program) => vec![program.to_owned()],
-        None => config.entrypoint.clone().unwrap_or_default(),
-    };
-    let command = if !request.command.is_empty() {
-        request.command.clone()
-    } else if request.entrypoint.is_some() {
-        Vec::new()
-    } else {
-        config.cmd.clone().unwrap_or_default()
-    };
-    let all = [entrypoint, command].concat();
+    let both = [&effective.entrypoint, &effective.cmd];
+    let all: Vec<String> = both.into_iter().flatten().flatten().cloned().collect();
     if all.first().is_none_or(String::is_empty) {
-        return Err(ContainerError::NoCommand(request.image.clone()));
+        return Err(ContainerError::NoCommand(image.to_owned()));
     }
     Ok(all)
 }
 
-/// The image's variables, then the request's; entries of the image without `=` are dropped, as they would stand for
-/// variables of the host (CVE-2026-57231).
+/// The variables of every container, then those that are configured.
 pub(super) fn environment(
-    request: &RunRequest,
-    config: &ContainerConfig,
+    terminal: bool,
+    effective: &ContainerConfig,
     hostname: &str,
     home: &str,
 ) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
-    if request.terminal {
+    if terminal {
         env.push("TERM=xterm".to_owned());
     }
-    merge_env(
-        &mut env,
-        config
-            .env
-            .iter()
-            .filter(|entry| entry.contains('='))
-            .cloned(),
-    );
-    merge_env(&mut env, request.env.iter().cloned());
+    merge_env(&mut env, effective.env.iter().cloned());
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));
     }
@@ -138,7 +144,7 @@ mod tests {
                 command: command.iter().map(|word| (*word).to_owned()).collect(),
                 ..RunRequest::default()
             };
-            arguments(&request, &config())
+            arguments("x", &effective(&request, &config()))
                 .ok()
                 .map(|words| words.join(" "))
         };
@@ -154,11 +160,10 @@ mod tests {
     fn later_variables_win_and_nameless_ones_import_nothing() {
         let request = RunRequest {
             env: vec!["B=flag".to_owned()],
-            terminal: true,
             ..RunRequest::default()
         };
         assert_eq!(
-            environment(&request, &config(), "boat", "/root"),
+            environment(true, &effective(&request, &config()), "boat", "/root"),
             [
                 DEFAULT_PATH,
                 "HOSTNAME=boat",

@@ -11,7 +11,7 @@ use crate::{Engine, Error};
 pub struct ImagesRequest {
     /// A repository, or repository and tag; `*`, `?` and `[…]` match within a part.
     pub name: Option<String>,
-    /// `dangling=`, `label=`, `reference=`, `before=`, `since=`.
+    /// `dangling=`, `label=`, `reference=`, `before=`, `since=`, `until=`.
     pub filters: Vec<String>,
 }
 
@@ -113,6 +113,8 @@ enum Filter {
     Before(Option<String>),
     /// Made after it.
     Since(Option<String>),
+    /// Made before this moment.
+    Until(jiff::Timestamp),
 }
 
 impl Filter {
@@ -120,7 +122,7 @@ impl Filter {
         let wrong = |why: &str| Error::Filter {
             filter: text.to_owned(),
             why: why.to_owned(),
-            known: "dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE and since=IMAGE",
+            known: "dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE and until=TIME",
         };
         let (key, value) = text
             .split_once('=')
@@ -144,6 +146,7 @@ impl Filter {
             "reference" => Self::Reference(value.to_owned()),
             "before" => Self::Before(engine.store().resolve(value)?.created),
             "since" => Self::Since(engine.store().resolve(value)?.created),
+            "until" => Self::Until(crate::moment::moment(value, jiff::Timestamp::now())?),
             _ => return Err(wrong("there is no such name")),
         })
     }
@@ -164,6 +167,9 @@ impl Filter {
             }
             Self::Since(then) => {
                 super::time_of(image.created.as_deref()) > super::time_of(then.as_deref())
+            }
+            Self::Until(then) => {
+                super::time_of(image.created.as_deref()).is_some_and(|created| created < *then)
             }
             Self::Reference(_) => true,
         })

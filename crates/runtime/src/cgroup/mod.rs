@@ -14,8 +14,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use sys::fs::Context as _;
-
 use crate::error::{Error, Result};
 use crate::spec::Limits;
 use unified::Step;
@@ -242,7 +240,7 @@ pub(crate) fn make(id: &str, limits: &Limits) -> Result<Groups> {
         let path = set_up(&group, &name).map_err(|error| failed(limit, error.to_string()))?;
         made.made.push(path.clone());
         values_into(&group, &path)?;
-        let join = File::options().write(true).open(path.join("cgroup.procs"));
+        let join = sys::fs::open_for_writing(&path.join("cgroup.procs"));
         made.join.push(
             join.map_err(|error| failed(limit, error.to_string()))?
                 .into(),
@@ -320,11 +318,7 @@ pub(crate) fn of_process(pid: i32) -> Result<Vec<OwnedFd>> {
             .and_then(Path::file_name)
             .is_some_and(|name| name == "barque");
         if ours {
-            let path = hierarchy.own.join("cgroup.procs");
-            let file = File::options()
-                .write(true)
-                .open(&path)
-                .context("open", &path)?;
+            let file = sys::fs::open_for_writing(&hierarchy.own.join("cgroup.procs"))?;
             files.push(file.into());
         }
     }

@@ -1,6 +1,10 @@
 //! Containers for real: each test makes namespaces and starts a program in a busybox root filesystem.
 
 #![allow(
+    clippy::disallowed_methods,
+    reason = "what a test looks at is no part of the program"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "a test program, all of it"

@@ -2,6 +2,11 @@
 //!
 //! The only module of the crate that works with `std::fs`. Paths are made of parsed types alone.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "each error gets its verb and path here; the crate does not know `sys`"
+)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
