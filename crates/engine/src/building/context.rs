@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use build::{ContextFiles, HttpSource, RemoteSource, Teller, Text};
 use dockerfile::remote::{GitSource, Origin, file_name, redacted};
@@ -356,7 +356,8 @@ fn is_true(value: &str) -> bool {
 
 /// The Dockerfile, and the ignore file that goes with it: `<Dockerfile>.dockerignore`.
 ///
-/// A file that the person named is theirs to name, wherever it is and through whatever links.
+/// A file that the person named is theirs to name, wherever it is and through whatever links; but what lies in the context is
+/// from whoever made that, and is looked for inside it, however it was named.
 fn find_dockerfile(
     request: &BuildRequest,
     near: &Near,
@@ -388,16 +389,14 @@ fn find_dockerfile(
             Ok((text, None))
         }
         Dockerfile::File(path) if matches!(near, Near::Folder(_)) || path.is_absolute() => {
+            if let Some(path) = inside(path, near)? {
+                return in_context(&path, near, request);
+            }
             let text = crate::read_text(path)?;
-            let ignore = beside(path);
-            let own = match sys::fs::exists(&ignore) {
-                true => Some(Text {
-                    name: display_name(&ignore),
-                    text: crate::read_text(&ignore)?,
-                }),
-                false => None,
-            };
             let name = display_name(path);
+            let folder = path.parent().filter(|folder| *folder != Path::new(""));
+            let folder = Near::Folder(Root::open(folder.unwrap_or(Path::new(".")))?);
+            let own = folder.text(&beside(Path::new(path.file_name().unwrap_or_default())))?;
             Ok((Text { name, text }, own))
         }
         Dockerfile::File(path) => match near.text(path)? {
@@ -419,6 +418,46 @@ fn find_dockerfile(
             })
         }
     }
+}
+
+/// A named file of the context with its ignore file.
+fn in_context(
+    path: &Path,
+    near: &Near,
+    request: &BuildRequest,
+) -> Result<(Text, Option<Text>), Error> {
+    match near.text(path)? {
+        Some(found) => Ok((found, near.text(&beside(path))?)),
+        None => Err(Error::NoDockerfile {
+            name: path.display().to_string(),
+            context: shown(request),
+        }),
+    }
+}
+
+/// Where in the context a file of this machine lies, if it does: by its name as it stands, or by where its folder is.
+fn inside(path: &Path, near: &Near) -> Result<Option<PathBuf>, Error> {
+    let Near::Folder(root) = near else {
+        return Ok(None);
+    };
+    let Some(name) = path.file_name() else {
+        return Ok(None);
+    };
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if !climbs {
+        let here = sys::fs::canonicalize(Path::new("."))?;
+        let named = here.join(path);
+        if let Ok(inside) = named.strip_prefix(root.path()) {
+            return Ok(Some(inside.to_owned()));
+        }
+    }
+    let Some(folder) = sys::fs::optional(sys::fs::canonicalize(folder))? else {
+        return Ok(None);
+    };
+    let inside = folder.strip_prefix(root.path());
+    Ok(inside.ok().map(|folder| folder.join(name)))
 }
 
 /// The ignore file that goes with a Dockerfile.
@@ -565,17 +604,94 @@ mod tests {
         assert!(read(&request(folder.path(), Dockerfile::Default)).is_err());
     }
 
+    fn make_fifo(path: &Path) {
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+    }
+
     #[test]
     fn a_fifo_as_dockerfile_is_an_error_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("Dockerfile");
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .unwrap()
-                .success()
-        );
+        make_fifo(&fifo);
         assert!(read(&request(folder.path(), Dockerfile::Default)).is_err());
+        assert!(read(&request(folder.path(), Dockerfile::File(fifo))).is_err());
+    }
+
+    /// Who names a file of the context does not vouch for what the context has under that name.
+    #[test]
+    fn a_named_file_of_the_context_does_not_lead_out_of_it() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "FROM secret").unwrap();
+        std::fs::write(outside.path().join("Dockerfile"), "FROM secret").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let link =
+            |target: &Path, name: &str| std::os::unix::fs::symlink(target, at(name)).unwrap();
+        link(&outside.path().join("secret"), "web");
+        link(outside.path(), "sub");
+        std::fs::create_dir(at("real")).unwrap();
+        link(&outside.path().join("secret"), "real/web");
+        let of = |file: PathBuf| read(&request(folder.path(), Dockerfile::File(file)));
+        for file in [
+            "web",
+            "sub/Dockerfile",
+            "real/web",
+            "real/../web",
+            "real/../real/web",
+        ] {
+            assert!(of(at(file)).is_err(), "{file}");
+        }
+        // By another name of the context.
+        let names = tempfile::tempdir().unwrap();
+        let again = names.path().join("context");
+        std::os::unix::fs::symlink(folder.path(), &again).unwrap();
+        assert!(of(again.join("web")).is_err());
+        // What is outside is the person's to name, and what is inside is found.
+        assert_eq!(
+            of(outside.path().join("secret")).unwrap().dockerfile.text,
+            "FROM secret"
+        );
+        std::fs::write(at("real/good"), "FROM scratch").unwrap();
+        assert_eq!(
+            of(again.join("real/good")).unwrap().dockerfile.text,
+            "FROM scratch"
+        );
+    }
+
+    #[test]
+    fn an_ignore_file_that_is_a_fifo_or_leads_out_is_not_read() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let apart = tempfile::tempdir().unwrap();
+        for at in [folder.path(), apart.path()] {
+            std::fs::write(at.join("Dockerfile"), "FROM scratch").unwrap();
+        }
+        let of = |file: Dockerfile| read(&request(folder.path(), file));
+        let named = |at: &Path| Dockerfile::File(at.join("Dockerfile"));
+        for (ignore, dockerfile) in [
+            (folder.path().join(".dockerignore"), Dockerfile::Default),
+            (
+                folder.path().join("Dockerfile.dockerignore"),
+                Dockerfile::Default,
+            ),
+            (
+                folder.path().join("Dockerfile.dockerignore"),
+                named(folder.path()),
+            ),
+            (
+                apart.path().join("Dockerfile.dockerignore"),
+                named(apart.path()),
+            ),
+        ] {
+            make_fifo(&ignore);
+            assert!(of(dockerfile.clone()).is_err(), "{dockerfile:?}");
+            std::fs::remove_file(&ignore).unwrap();
+            std::os::unix::fs::symlink(outside.path().join("secret"), &ignore).unwrap();
+            let found = of(dockerfile.clone()).unwrap();
+            assert!(found.ignore.is_none(), "{dockerfile:?}");
+            std::fs::remove_file(&ignore).unwrap();
+        }
     }
 }
