@@ -236,8 +236,10 @@ fn the_image_store_is_served_without_a_push() {
     assert_eq!(status, "200");
     let manifest: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 2);
-    // A client of another store gets it whole.
     let other = Environment::new();
+    let repositories = other.barque(&["registry", "ls", &server.address]);
+    assert_eq!(repositories.ok(), "busybox\nteam/app");
+    // A client of another store gets it whole.
     let name = format!("{}/team/app:v1", server.address);
     other.barque(&["pull", &name]).ok();
     assert!(

@@ -17,6 +17,7 @@ pub mod credentials;
 mod error;
 mod file;
 mod host;
+mod pages;
 pub(crate) mod payload;
 pub(crate) mod proxy;
 pub mod registries;
@@ -101,6 +102,15 @@ impl Client {
     #[must_use]
     pub fn repository(&self, endpoint: &Endpoint, name: oci::Repository) -> Repository {
         Repository::new(self.host(endpoint), name)
+    }
+
+    /// The repositories of a registry, in its order: those that we may see, where it tells them apart.
+    ///
+    /// # Errors
+    ///
+    /// It lists none, as Docker Hub, or does not let us in.
+    pub async fn repositories(&self, endpoint: &Endpoint) -> Result<Vec<String>> {
+        pages::catalog(&self.host(endpoint)).await
     }
 
     /// Asks whether the registry lets us in with the credentials that are known for it.

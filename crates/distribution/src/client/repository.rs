@@ -10,20 +10,10 @@ use oci::{Descriptor, Digest, Document, Hasher, Index, MAX_DOCUMENT_SIZE, Tag, m
 use super::blob::BlobReader;
 use super::error::{Error, Kind, Result};
 use super::host::{Call, Host, expect};
+use super::pages::{Listing, PAGE};
 use super::transport::Response;
 use super::url::Url;
-use crate::wire::{
-    ACCEPT_MANIFESTS, Action, Scope, essence, fallback_tag, next_link, read_warnings,
-};
-
-/// The most pages of one listing; a registry that has more leads in a circle.
-const MAX_PAGES: usize = 10_000;
-
-/// The largest page of a listing, 16 MiB.
-const MAX_PAGE: usize = 16 << 20;
-
-/// How many tags are asked for at once; registries give fewer if they like.
-const PAGE: &str = "1000";
+use crate::wire::{ACCEPT_MANIFESTS, Action, Scope, essence, fallback_tag, read_warnings};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -453,36 +443,19 @@ impl Repository {
         Ok(tags)
     }
 
-    /// Reads all pages of a listing.
+    /// Reads all pages of a listing of this repository.
     async fn pages(
         &self,
         what: &str,
         first: Url,
-        mut read: impl FnMut(&[u8]) -> Result<()>,
+        read: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let scopes = [self.scope([Action::Pull])];
-        let mut next = Some(first);
-        let mut pages = 0;
-        while let Some(url) = next {
-            pages += 1;
-            if pages > MAX_PAGES {
-                return Err(Error::answer(what, "its pages have no end"));
-            }
-            let answer = self
-                .ask(Method::GET, url.clone(), HeaderMap::new(), &scopes)
-                .await?;
-            let mut answer = expect(answer, what, &[200]).await?;
-            check_encoding(&answer, what)?;
-            let body = answer.body.bounded(MAX_PAGE).await?;
-            read(&body.ok_or_else(|| Error::answer(what, "a page of it is too long"))?)?;
-            next = header_text(&answer.headers, &header::LINK)
-                .and_then(next_link)
-                .map(|link| url.join(link).map_err(Error::Address))
-                .transpose()?
-                // A page that names itself is the last one.
-                .filter(|next| *next != url);
-        }
-        Ok(())
+        let listing = Listing {
+            what: what.to_owned(),
+            scopes: &[self.scope([Action::Pull])],
+            repository: Some(self.name.as_str()),
+        };
+        listing.read(&self.host, first, read).await
     }
 
     /// What refers to `subject`: from the referrers API, else from the fallback tag. Never an error for none.

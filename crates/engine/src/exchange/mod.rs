@@ -33,7 +33,7 @@ pub use copy::{Copied, CopyRequest};
 pub use login::{LoginRequest, LogoutRequest};
 pub use pull::{PullRequest, Pulled};
 pub use push::{PushRequest, Pushed};
-pub use remote::RemoteImage;
+pub use remote::{RemoteImage, registry_alone};
 
 use configuration::Configuration;
 

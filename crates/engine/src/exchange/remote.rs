@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use distribution::client::registries::Candidate;
-use distribution::client::{Endpoint, Error as ClientError, Repository, Which};
+use distribution::client::{Endpoint, Error as ClientError, Origin, Repository, Which};
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
 
@@ -82,6 +82,14 @@ impl Address {
             repository: self.reference.familiar_name().parse()?,
         }))
     }
+}
+
+/// The registry that `HOST`, `HOST:PORT` or either with a slash at its end names, where a repository could stand, too.
+#[must_use]
+pub fn registry_alone(text: &str) -> Option<&str> {
+    let host = text.strip_suffix('/').unwrap_or(text);
+    let told_apart = host == "localhost" || host.contains(['.', ':']) || host.len() < text.len();
+    (told_apart && !host.contains('/') && Origin::parse(true, host).is_ok()).then_some(host)
 }
 
 /// What is known of an image at a registry.
@@ -177,6 +185,17 @@ impl Engine {
         Ok(self.network().run(repository.tags())??)
     }
 
+    /// The repositories of a registry, by their names there.
+    ///
+    /// # Errors
+    ///
+    /// It lists none, as Docker Hub, or does not let us in.
+    pub fn remote_repositories(&self, registry: &str) -> Result<Vec<String>, Error> {
+        let ready = self.network().ready()?;
+        let endpoint = ready.configuration.registries.endpoint(registry)?;
+        Ok(self.network().run(ready.client.repositories(&endpoint))??)
+    }
+
     /// Gives what a name means at its registry one more tag, without moving a layer.
     ///
     /// # Errors
@@ -226,5 +245,30 @@ impl Engine {
                 (deleted, _) => Ok(deleted?),
             }
         })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_alone_is_told_from_a_repository() {
+        for (text, registry) in [
+            ("localhost", Some("localhost")),
+            ("localhost:5000", Some("localhost:5000")),
+            ("127.0.0.1:5000/", Some("127.0.0.1:5000")),
+            ("[::1]:5000", Some("[::1]:5000")),
+            ("registry.example", Some("registry.example")),
+            ("inner/", Some("inner")),
+            ("alpine", None),
+            ("alpine:3.19", None),
+            ("team/app", None),
+            ("localhost/app", None),
+            ("", None),
+            ("/", None),
+        ] {
+            assert_eq!(registry_alone(text), registry, "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `barque registry inspect|ls|tag|rm`: images where they are.
 
 use clap::Args;
+use engine::exchange::registry_alone;
 
 use super::super::{Context, DONE, Outcome};
 use crate::error::Failure;
@@ -23,10 +24,10 @@ pub(crate) struct Inspect {
     image: String,
 }
 
-/// List the tags of a repository at its registry
+/// List the tags of a repository at its registry, or the repositories of a registry
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// The repository: NAME
+    /// The repository: NAME; or the registry: HOST[:PORT]
     #[arg(value_name = "REPOSITORY")]
     name: String,
 }
@@ -68,8 +69,13 @@ pub(super) fn inspect(args: &Inspect, context: &Context) -> Outcome {
 }
 
 pub(super) fn ls(args: &Ls, context: &Context) -> Outcome {
-    for tag in context.engine()?.remote_tags(&args.name)? {
-        render::data(&format!("{tag}\n"))?;
+    let engine = context.engine()?;
+    let names = match registry_alone(&args.name) {
+        Some(registry) => engine.remote_repositories(registry)?,
+        None => engine.remote_tags(&args.name)?,
+    };
+    for name in names {
+        render::data(&format!("{name}\n"))?;
     }
     DONE
 }

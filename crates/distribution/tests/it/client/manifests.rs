@@ -1,10 +1,10 @@
 //! Manifests, tags, referrers.
 
-use distribution::client::{Error, Kind, Which};
+use distribution::client::{Endpoint, Error, Kind, Which};
 use oci::{Descriptor, Digest, media_type};
 use testkit::registry::{Act, Reply, faulty_registry};
 
-use super::repository;
+use super::{client, repository};
 
 const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","size":5}"#;
 
@@ -134,6 +134,27 @@ async fn tags_come_page_by_page_and_circles_end() {
     });
     let tags = repository(&registry).tags().await.unwrap();
     assert_eq!(tags, ["a", "b", "c", "d"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_come_page_by_page_under_a_scope_of_their_own() {
+    let registry = faulty_registry(|ask, _| {
+        if !ask.path.contains("/_catalog") {
+            return Act::Serve;
+        }
+        let page =
+            |names: &str| Reply::status(200).body(format!(r#"{{"repositories":[{names}]}}"#));
+        Act::Reply(if ask.path.contains("last=") {
+            page(r#""team/c""#)
+        } else {
+            page(r#""a/b","No Name""#).header("Link", "</v2/_catalog?last=a/b>; rel=\"next\"")
+        })
+    });
+    let found = client()
+        .repositories(&Endpoint::of(&registry.host()))
+        .await
+        .unwrap();
+    assert_eq!(found, ["a/b", "team/c"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
