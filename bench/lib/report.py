@@ -71,10 +71,15 @@ def version(*argv):
         return None
 
 
-def whole(results, rivals, rounds, rival_rounds, note):
+def machine():
+    """What was measured, and on what."""
     with open("/proc/cpuinfo") as file:
         model = next((line.partition(": ")[2].strip() for line in file if line.startswith("model name")), "?")
     commit = version("git", "rev-parse", "--short", "HEAD")
+    return f"barque at {commit}, release build. {os.cpu_count()} cores ({model}), Linux {platform.release()}."
+
+
+def whole(results, rivals, rounds, rival_rounds, note):
     programs = [version("runc", "--version"), version("openssl", "version"), version("tar", "--version")]
     if "buildah" in rivals:
         programs.append(version("buildah", "--version"))
@@ -82,7 +87,7 @@ def whole(results, rivals, rounds, rival_rounds, note):
         programs.append(version("dockerd", "--version"))
     return f"""# {datetime.date.today()}
 
-barque at {commit}, release build. {os.cpu_count()} cores ({model}), Linux {platform.release()}.
+{machine()}
 {"; ".join(program for program in programs if program)}.
 
 Median of {rounds} ({rival_rounds} for the others), warm page cache, floor and tools taking turns. Peak memory is from a

@@ -160,3 +160,30 @@ fn the_table_has_no_circle() {
         above.insert(*name);
     }
 }
+
+/// What reads archives, images and Dockerfiles starts no program to do so: whatever an image or the search path offers, nothing of it runs.
+#[test]
+fn crates_that_read_what_is_hostile_start_no_program() {
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<_> = ["oci", "dockerfile", "layer", "build"]
+        .iter()
+        .map(|name| crates.join(name).join("src"))
+        .collect();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                seen += 1;
+                if code.contains("process::Command") || code.contains("Command::new") {
+                    wrong.push(path);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && seen > 50, "{wrong:?} of {seen}");
+}
