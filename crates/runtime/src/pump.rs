@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sys::socket::Connection;
@@ -19,8 +18,9 @@ use crate::stub::Stubs;
 /// Largest piece read at once.
 const PIECE: usize = 64 << 10;
 
-/// How long output is read after the end of the program, if somebody else goes on writing.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How much of each stream is read after the end of the program, if somebody else goes on writing: as much as the largest pipe
+/// that needs no privileges holds, so that all the program wrote is there, however slow we are.
+const REST: usize = 1 << 20;
 
 /// Gets output as it comes. After an error its stream is closed: the program then learns that nobody reads.
 pub(crate) type Sink<'a> = dyn FnMut(Stream, &[u8]) -> io::Result<()> + 'a;
@@ -111,15 +111,34 @@ pub(crate) fn until_ended(
             }
         }
     };
-    let deadline = Instant::now() + PATIENCE;
-    while !outputs.is_empty() && Instant::now() < deadline {
+    read_rest(outputs, &mut buffer, sink)?;
+    Ok(ended)
+}
+
+/// Reads what is there and waits for no more.
+fn read_rest(
+    mut outputs: Vec<(Stream, File)>,
+    buffer: &mut [u8],
+    sink: &mut Sink<'_>,
+) -> Result<()> {
+    let mut taken = 0;
+    let most = REST * outputs.len();
+    while !outputs.is_empty() && taken < most {
         let ready = poll(None, &outputs, None, Some(&Timespec::default()))?;
         if !ready.outputs.contains(&true) {
             break;
         }
-        read_outputs(&mut outputs, &ready.outputs, &mut buffer, sink);
+        read_outputs(
+            &mut outputs,
+            &ready.outputs,
+            buffer,
+            &mut |stream, bytes| {
+                taken += bytes.len();
+                sink(stream, bytes)
+            },
+        );
     }
-    Ok(ended)
+    Ok(())
 }
 
 /// What can be dealt with.
@@ -261,6 +280,30 @@ mod tests {
         assert_eq!((exit, err), (Exit::Code(4), b"done".to_vec()));
         assert!(out == text);
         drop(program.join().unwrap());
+    }
+
+    #[test]
+    fn what_a_slow_reader_has_not_read_at_the_end_is_not_lost() {
+        let (ours, theirs) = Connection::pair().unwrap();
+        let (stdout, mut writes_out) = pipe();
+        rustix::pipe::fcntl_setpipe_size(&writes_out, REST).unwrap();
+        let text = vec![b'x'; REST];
+        writes_out.write_all(&text).unwrap();
+        let ended = Report::Ended {
+            ended: Exit::Code(0),
+            stubs: Stubs::default(),
+        };
+        send(&theirs, &ended, &[]).unwrap();
+        let mut out = Vec::new();
+        let outputs = vec![(Stream::Stdout, stdout)];
+        until_ended(&ours, outputs, None, &mut |_, bytes| {
+            // A stranger that goes on writing does not keep us for ever.
+            writes_out.write_all(bytes).unwrap();
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        assert!(out.starts_with(&text) && out.len() <= 2 * REST);
     }
 
     #[test]

@@ -31,7 +31,7 @@ const STATUS: &str = "status.json";
 const LOG: &str = "log";
 
 /// How long a start waits for those who only look whether the lock is held.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `status.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::spec::Joining;
 use crate::stub::Stubs;
 
 /// How long a client may take to say what it wants.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Watcher {

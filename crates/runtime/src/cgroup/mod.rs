@@ -328,7 +328,7 @@ pub(crate) fn of_process(pid: i32) -> Result<Vec<OwnedFd>> {
 /// Removes groups; the last process may still be on its way out.
 pub(crate) fn remove(groups: &[PathBuf]) {
     for path in groups {
-        for _ in 0..50 {
+        for _ in 0..2500 {
             match sys::fs::remove_dir(path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                     std::thread::sleep(std::time::Duration::from_millis(2));
