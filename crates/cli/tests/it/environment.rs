@@ -67,7 +67,7 @@ impl Environment {
     /// Waits until the log of a container has `text`: what it does goes on beside the test.
     #[track_caller]
     pub(crate) fn await_log(&self, container: &str, text: &str) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
         loop {
             let log = self.barque(&["logs", container]).stdout;
             if log.contains(text) {
@@ -111,6 +111,16 @@ impl Environment {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Writes a program below the folder to work in; its path. Another process does it: one that a test beside this one starts
+    /// meanwhile would have the file open for writing, too, until it runs, and nobody can start what is being written.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        let (source, path) = (self.write(&format!("{name}.text"), text), self.path(name));
+        let mut install = Command::new("install");
+        let made = install.args(["-m", "755"]).arg(source).arg(&path).status();
+        assert!(made.unwrap().success());
         path
     }
 
@@ -190,7 +200,7 @@ pub(crate) fn busybox_tar() -> &'static Path {
 
 /// Asks until it holds, for at most a minute. True if it did.
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while !condition() {
         if Instant::now() > end {
             return false;

@@ -1,6 +1,5 @@
 //! `pull`, `push`, `copy`, `login` and their kin, as they are typed.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -205,8 +204,7 @@ fn login_keeps_what_works_with_a_helper_if_there_is_one() {
         "#!/bin/sh\ncase $1 in store) cat >{0};; get) test -e {0} || {{ echo credentials not found in native keychain; exit 1; }}; cat {0};; erase) cat >/dev/null; rm {0};; esac\n",
         kept.display()
     );
-    let helper = environment.write("bin/docker-credential-box", &script);
-    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    environment.script("bin/docker-credential-box", &script);
     std::fs::write(&config, r#"{"credsStore": "box"}"#).unwrap();
     let path = format!("{}:/usr/bin:/bin", environment.path("bin").display());
     let run = |arguments: &[&str], input: &str| -> Answer {
@@ -256,8 +254,7 @@ fn images_go_to_another_host_over_ssh_layer_by_layer() {
         root = there.store().display(),
         barque = env!("CARGO_BIN_EXE_barque"),
     );
-    let ssh = here.write("bin/ssh", &script);
-    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    here.script("bin/ssh", &script);
     let path = format!("{}:/usr/bin:/bin", here.path("bin").display());
     let run = |arguments: &[&str]| -> Answer {
         let output = here.command(arguments).env("PATH", &path).output();
@@ -321,7 +318,7 @@ fn a_pull_that_is_killed_leaves_nothing_and_another_takes_over() {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     };
-    let asked = |count| testkit::eventually(60, || blobs.load(Ordering::SeqCst) >= count);
+    let asked = |count| testkit::eventually(120, || blobs.load(Ordering::SeqCst) >= count);
     let mut first = start();
     assert!(asked(2), "the first one waits for its layer");
     let second = start();

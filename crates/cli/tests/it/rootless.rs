@@ -102,7 +102,7 @@ fn rootless_a_detached_container_is_followed_entered_and_removed() {
         "inside"
     );
     environment.await_log("long", "started");
-    environment.barque(&["stop", "long"]).ok();
+    environment.barque(&["stop", "-t", "120", "long"]).ok();
     assert_eq!(environment.barque(&["logs", "long"]).ok(), "started\nended");
     assert_eq!(environment.barque(&["wait", "long"]).ok(), "3");
     environment.barque(&["rm", "long"]).ok();

@@ -176,7 +176,7 @@ fn priv_a_container_lives_is_followed_and_ends() {
             .contains("boat")
     );
     assert!(barque(&["rm", "boat"]).fails(1).contains("running"));
-    assert_eq!(barque(&["stop", "boat"]).ok(), "boat");
+    assert_eq!(barque(&["stop", "-t", "120", "boat"]).ok(), "boat");
     assert_eq!(barque(&["wait", "boat"]).ok(), "3");
     let inspected = barque(&["inspect", "boat"]).ok().to_owned();
     assert!(inspected.contains("\"StartedAt\": \"20"), "{inspected}");
@@ -482,7 +482,7 @@ fn priv_signals_logs_and_json_of_a_container() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    barque(&["stop", "boat"]).ok();
+    barque(&["stop", "-t", "120", "boat"]).ok();
     let followed = followed.wait_with_output().unwrap();
     assert_eq!(
         String::from_utf8_lossy(&followed.stdout),

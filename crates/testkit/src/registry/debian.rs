@@ -89,7 +89,7 @@ fn attempt(extra: &str, tls: Option<&str>) -> Option<DebianRegistry> {
         _folder: folder,
     };
     let mut gone = false;
-    let up = eventually(60, || {
+    let up = eventually(120, || {
         gone = matches!(registry.process.try_wait(), Ok(Some(_)));
         gone || match tls {
             None => answers(&registry.host, &mark),

@@ -150,7 +150,7 @@ async fn what_came_before_a_cut_stays() {
     // The server notices in its own time; the next request waits for that.
     let mut stream = server.connect().await;
     let mut received = String::new();
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         let request = format!("GET {location} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let (head, _) = answer(&mut stream).await;
@@ -186,12 +186,19 @@ async fn slow_clients_are_cut_off() {
     two.write_all(b"PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         .await
         .unwrap();
-    let mut three = server.connect().await;
-    three
-        .write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    assert_eq!(answer(&mut three).await.1, b"{}");
+    let mut text = Vec::new();
+    for _ in 0..100 {
+        let mut three = server.connect().await;
+        let request = b"GET /v2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        three.write_all(request).await.ok();
+        text.clear();
+        three.read_to_end(&mut text).await.ok();
+        // On a busy machine we may be slow ourselves, and are cut off, too.
+        if !text.is_empty() {
+            break;
+        }
+    }
+    assert!(text.ends_with(b"{}"), "{}", text.escape_ascii());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
