@@ -171,7 +171,11 @@ impl Unpack<'_> {
         if stat.nlink > 1
             && let Some(first) = self.first.get(&node)
         {
-            return Ok(self.root.hard_link(as_path(first), as_path(full))?);
+            match self.root.hard_link(as_path(first), as_path(full)) {
+                // ext4 allows 65,000 names, the index more: the rest get a file of their own.
+                Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {}
+                made => return Ok(made?),
+            }
         }
         match stat.kind {
             FileType::File => {

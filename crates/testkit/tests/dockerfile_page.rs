@@ -1,4 +1,4 @@
-//! The page about the Dockerfile language names tests: they exist, and there is one for each case.
+//! The pages about the Dockerfile language and about security name tests: they exist, and there is one for each case of the language.
 
 #![allow(
     clippy::disallowed_methods,
@@ -123,4 +123,30 @@ fn tests_that_the_page_names_exist() {
         "docs/dockerfile.md names tests that are not there: {missing:?}"
     );
     assert!(seen > 200, "the page names {seen} tests only");
+}
+
+#[test]
+fn tests_that_the_page_about_security_names_exist() {
+    let tests = all_functions();
+    let page = page("security.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let is_name = |word: &&str| {
+        let fine = |b: u8| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit();
+        word.matches('_').count() > 1 && word.bytes().all(fine)
+    };
+    let names: BTreeSet<&str> = words.filter(is_name).collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/security.md names tests that are not there: {missing:?}"
+    );
+    assert!(
+        names.len() > 150,
+        "the page names {} tests only",
+        names.len()
+    );
 }

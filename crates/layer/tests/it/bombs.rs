@@ -155,6 +155,26 @@ fn entries_without_end_are_an_error() {
 }
 
 #[test]
+fn more_names_of_one_file_than_16_bits_can_count_are_all_there() {
+    const NAMES: u32 = 65_540;
+    let dir = tempfile::tempdir().unwrap();
+    let mut ingest = Ingest::create(dir.path()).unwrap();
+    ingest
+        .append_bytes(b"first", &Meta::file(4, 0o640), b"data")
+        .unwrap();
+    let target = b"first".to_vec();
+    let link = Meta::new(Kind::HardLink { target }, 0o640);
+    for number in 1..NAMES {
+        let name = format!("{number}");
+        ingest.append_bytes(name.as_bytes(), &link, b"").unwrap();
+    }
+    ingest.finish().unwrap();
+    let index = layer::Index::open(&layer::LayerFiles::in_dir(dir.path())).unwrap();
+    let (last, _) = index.lookup(index.root(), b"65539").unwrap().unwrap();
+    assert_eq!(index.stat(last).unwrap().nlink, NAMES);
+}
+
+#[test]
 fn names_too_long_for_a_file_system_are_errors() {
     let long = format!("d/{}", "n".repeat(256));
     assert_eq!(

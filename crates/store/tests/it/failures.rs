@@ -110,6 +110,53 @@ fn priv_a_full_disk_is_an_error_and_loses_nothing() {
     });
 }
 
+#[test]
+fn priv_a_disk_without_inodes_is_an_error_and_loses_nothing() {
+    skip_unless_root!();
+    with_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = sys::mount::tmpfs(
+            &[("size", "64m"), ("nr_inodes", "200")],
+            sys::mount::Attributes::default(),
+        )
+        .unwrap();
+        disk.attach(dir.path()).unwrap();
+        let store = open(&dir.path().join("store")).unwrap();
+        let make = |number: usize| {
+            image()
+                .file("n", number.to_string())
+                .name("made")
+                .build(&store)
+        };
+        let small = image().file("s", "s").name("small").build(&store).unwrap();
+        let fillers = dir.path().join("fillers");
+        fs::create_dir(&fillers).unwrap();
+        let filler = |number: usize| fillers.join(number.to_string());
+        let fillings = (0..).take_while(|number| fs::File::create(filler(*number)).is_ok());
+        assert!(fillings.count() > 0);
+        // One inode more each time: every step of the work is once the one that has none.
+        let mut failed = 0;
+        let made = (0..200).find(|number| match make(*number) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Full, "{error:?}");
+                failed += 1;
+                fs::remove_file(filler(*number)).unwrap();
+                // What failed goes after each command, if there is room for that.
+                if let Err(error) = store.upkeep() {
+                    assert_eq!(error.kind(), Kind::Full, "{error:?}");
+                }
+                false
+            }
+        });
+        assert!(failed > 0 && made.is_some());
+        fs::remove_dir_all(&fillers).unwrap();
+        store.upkeep().unwrap();
+        assert_eq!(store.resolve("small").unwrap().digest, small.digest);
+        assert_whole(&store);
+    });
+}
+
 /// Takes all room there is.
 fn fill(path: &Path) {
     use std::io::Write as _;
