@@ -96,15 +96,36 @@ fn a_registry_is_served_and_its_tags_are_put_back() {
         server.send("DELETE", "/v2/team/app/manifests/v1", kind, b""),
         "202"
     );
-    let busy = environment.barque(&["registry", "gc"]);
+    // The server that works on the folder is told to do it.
+    let collected = environment.barque(&["registry", "gc"]);
     assert!(
-        busy.fails(1)
-            .contains("another server works on this folder")
+        collected.ok().starts_with("let go 0 tags"),
+        "{}",
+        collected.stdout
+    );
+    let history = environment.barque(&["registry", "history", "team/app", "v1"]);
+    assert_eq!(history.ok().lines().count(), 3, "{}", history.stdout);
+    environment
+        .barque(&["registry", "restore", "team/app", "v1"])
+        .ok();
+    assert_eq!(
+        server.send("GET", "/v2/team/app/manifests/v1", "", b""),
+        "200"
+    );
+    assert!(
+        environment
+            .barque(&["registry", "restore", "team/app", "none"])
+            .fails(1)
+            .contains("never named anything else")
+    );
+    assert_eq!(
+        server.send("DELETE", "/v2/team/app/manifests/v1", MANIFEST, b""),
+        "202"
     );
     server.stop();
 
     let history = environment.barque(&["registry", "history", "team/app", "v1"]);
-    assert_eq!(history.ok().lines().count(), 3, "{}", history.stdout);
+    assert_eq!(history.ok().lines().count(), 5, "{}", history.stdout);
     assert!(history.ok().ends_with("deleted"));
     environment
         .barque(&["registry", "restore", "team/app", "v1"])

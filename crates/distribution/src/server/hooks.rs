@@ -1,8 +1,11 @@
 //! Webhooks: others are told of pushes, pulls and deletions.
 //!
 //! Requests do not wait for them: events stand in a queue for each hook and are sent in their order, one request each. A
-//! hook that does not answer is tried again for a while; what its queue has no room for is lost and counted.
+//! hook that does not answer is tried again for a while; what its queue has no room for is lost and counted. What waits when
+//! the server ends is sent by the next one, if the hook has a folder for it (`spool`).
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,18 +14,15 @@ use hyper::{Method, StatusCode};
 use oci::{Digest, Repository, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::pattern::Pattern;
+use super::spool::Queue;
 use crate::client::connect::{Place, Way};
 use crate::client::payload::Outgoing;
 use crate::client::proxy::Proxies;
 use crate::client::tls::{Certificates, Tls};
 use crate::client::transport::{Patience, Transport};
 use crate::client::{Secret, Url};
-
-/// Events that wait for one hook.
-const QUEUE: usize = 1000;
 
 /// How often an event is sent that is not taken.
 const ATTEMPTS: u32 = 6;
@@ -40,7 +40,7 @@ pub enum Action {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// When, in seconds since 1970.
     pub at: u64,
@@ -49,12 +49,12 @@ pub struct Event {
     /// Where.
     pub repository: String,
     /// The manifest; not for a tag that was deleted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// The tags that it was done with.
     pub tags: Vec<String>,
     /// Who did it, if they have a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
@@ -71,34 +71,56 @@ pub struct Hook {
     pub secret: Option<Secret>,
     /// The wait before the second attempt; it doubles each time.
     pub backoff: Duration,
+    /// The folder where events wait that a server leaves to the next.
+    pub spool: Option<PathBuf>,
+}
+
+/// Why nobody can be told of anything.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(#[source] crate::client::Error),
+    /// The folder for events that wait cannot be used.
+    #[error("cannot keep events in `{}`: {source}", .folder.display())]
+    Spool {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// All hooks and their queues.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
-    all: Vec<(Hook, mpsc::Sender<Event>)>,
+    all: Vec<(Hook, Arc<Queue>)>,
     /// Events that no queue had room for.
     pub(crate) lost: AtomicU64,
 }
 
 impl Hooks {
     /// Begins to send; within a runtime.
-    pub(crate) fn start(hooks: Vec<Hook>) -> Result<Self, crate::client::Error> {
-        let tls = Tls::new(&Certificates::default(), true)?;
+    pub(crate) fn start(hooks: Vec<Hook>, proxies: Proxies) -> Result<Self, HookError> {
+        let tls = Tls::new(&Certificates::default(), true).map_err(HookError::Tls)?;
         let agent = format!("barque/{}", env!("CARGO_PKG_VERSION"));
-        let transport = Transport::new(Patience::default(), Proxies::default(), agent);
-        let all = hooks.into_iter().map(|hook| {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            tokio::spawn(send_all(
-                hook.clone(),
-                receiver,
-                transport.clone(),
-                tls.clone(),
-            ));
-            (hook, sender)
-        });
+        let transport = Transport::new(Patience::default(), proxies, agent);
+        let mut all = Vec::new();
+        for hook in hooks {
+            let queue = match &hook.spool {
+                Some(folder) => Queue::open(folder, &hook.url.to_string()).map_err(|source| {
+                    let folder = folder.clone();
+                    HookError::Spool { folder, source }
+                })?,
+                None => Queue::default(),
+            };
+            let queue = Arc::new(queue);
+            let (transport, tls) = (transport.clone(), tls.clone());
+            tokio::spawn(send_all(hook.clone(), queue.clone(), transport, tls));
+            all.push((hook, queue));
+        }
         Ok(Self {
-            all: all.collect(),
+            all,
             lost: AtomicU64::default(),
         })
     }
@@ -113,7 +135,7 @@ impl Hooks {
         for (hook, queue) in &self.all {
             let wanted = (hook.actions.is_empty() || hook.actions.contains(&event.action))
                 && Pattern::any(&hook.repositories, &event.repository);
-            if wanted && queue.try_send(event.clone()).is_err() {
+            if wanted && !queue.push(event) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -144,12 +166,7 @@ impl Event {
     }
 }
 
-async fn send_all(
-    hook: Hook,
-    mut events: mpsc::Receiver<Event>,
-    transport: std::sync::Arc<Transport>,
-    tls: Tls,
-) {
+async fn send_all(hook: Hook, queue: Arc<Queue>, transport: Arc<Transport>, tls: Tls) {
     let place = Place {
         origin: hook.url.origin().clone(),
         way: Way::Network {
@@ -157,7 +174,8 @@ async fn send_all(
             public_only: false,
         },
     };
-    while let Some(event) = events.recv().await {
+    loop {
+        let event = queue.next().await;
         let body = json!({"events": [event]}).to_string();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -185,6 +203,7 @@ async fn send_all(
                 wait *= 2;
             }
         }
+        queue.done();
     }
 }
 

@@ -62,6 +62,9 @@ impl Visit<'_> {
                 .named("docker-content-digest", &named)
                 .header(header::ETAG, &tag)
         };
+        if !self.is_head() && !self.registry.config.read_only {
+            self.storage().note_pull(repository, &digest).await;
+        }
         if known {
             return Ok(draft(StatusCode::NOT_MODIFIED).done());
         }

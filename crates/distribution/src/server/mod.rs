@@ -15,6 +15,7 @@
 
 pub mod access;
 mod blobs;
+pub mod control;
 mod document;
 mod hooks;
 mod listings;
@@ -31,6 +32,7 @@ mod route;
 mod sendfile;
 mod serve;
 pub mod settings;
+mod spool;
 pub mod storage;
 mod stream;
 mod tls;
@@ -38,7 +40,7 @@ mod token;
 mod uploads;
 mod upstream;
 
-pub use hooks::{Action, Event, Hook};
+pub use hooks::{Action, Event, Hook, HookError};
 pub use pattern::Pattern;
 pub use registry::{AccessRecord, Config, Limits, Observer, Quota, Registry};
 pub use reply::ReplyBody;

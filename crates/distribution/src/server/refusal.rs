@@ -94,7 +94,7 @@ impl From<StorageError> for Refusal {
             StorageError::TooLarge(limit) => Self::too_large(limit),
             StorageError::ReadOnly => Self::new(ErrorCode::Unsupported, message),
             StorageError::Interrupted(_) => Self::new(ErrorCode::BlobUploadInvalid, message),
-            StorageError::Corrupt { .. } | StorageError::Io { .. } => {
+            StorageError::Corrupt { .. } | StorageError::Io { .. } | StorageError::InUse => {
                 let mut refusal = Self::new(ErrorCode::Unknown, "the registry's storage failed");
                 if let StorageError::Io { source, .. } = &error
                     && source.kind() == std::io::ErrorKind::StorageFull

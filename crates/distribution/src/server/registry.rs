@@ -14,7 +14,7 @@ use oci::{Digest, Repository, Tag};
 use serde::Serialize;
 
 use super::access::{Access, Caller};
-use super::hooks::{self, Event, Hook, Hooks};
+use super::hooks::{self, Event, Hook, HookError, Hooks};
 use super::metrics::Metrics;
 use super::pattern::Pattern;
 use super::rates::Rates;
@@ -25,6 +25,7 @@ use super::route::{self, Route};
 use super::sendfile::Outbox;
 use super::storage::{self, Clock, Collected, Collection, Storage};
 use super::upstream::{Remote, Upstream, Upstreams};
+use crate::client::Proxies;
 use crate::wire::{Action, ErrorCode, Query, sanitised};
 
 /// Why a body broke off.
@@ -198,9 +199,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// TLS cannot be set up.
-    pub fn with_hooks(mut self, hooks: Vec<Hook>) -> Result<Self, crate::client::Error> {
-        self.hooks = Hooks::start(hooks)?;
+    /// TLS cannot be set up, or a folder for events that wait.
+    pub fn with_hooks(mut self, hooks: Vec<Hook>, proxies: Proxies) -> Result<Self, HookError> {
+        self.hooks = Hooks::start(hooks, proxies)?;
         Ok(self)
     }
 

@@ -1,13 +1,13 @@
 //! What is kept: rules by which tags and manifests without tags go by themselves.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use oci::{Digest, Repository, Tag};
 use serde::{Deserialize, Serialize};
 
 use super::document;
 use super::pattern::Pattern;
-use super::storage::{Result, Storage, StorageError};
+use super::storage::{PULL_STEP, Result, Storage, StorageError};
 
 /// Which tags of which repositories something is about.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Retention {
     pub keep_last: Option<usize>,
     /// Those that were set within so many seconds.
     pub keep_for: Option<u64>,
+    /// Those that were pulled or set within so many seconds; pulls are known to the hour.
+    pub keep_pulled: Option<u64>,
 }
 
 /// What goes by itself.
@@ -52,7 +54,7 @@ pub struct Policy {
 }
 
 /// What went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
     /// Tags.
     pub tags: u64,
@@ -100,6 +102,22 @@ impl Policy {
         }
     }
 
+    /// When the manifests of a repository were last pulled, if any rule wants to know.
+    async fn pulls(
+        &self,
+        storage: &dyn Storage,
+        repository: &Repository,
+    ) -> Result<HashMap<Digest, u64>> {
+        if self.tags.iter().all(|rule| rule.keep_pulled.is_none()) {
+            return Ok(HashMap::new());
+        }
+        let all = storage.manifests(repository).await?.into_iter();
+        let pulled = all.filter(|manifest| manifest.pulled > 0);
+        Ok(pulled
+            .map(|manifest| (manifest.digest, manifest.pulled))
+            .collect())
+    }
+
     /// Lets tags go, and says what those that stay name.
     async fn retire_tags(
         &self,
@@ -140,6 +158,7 @@ impl Policy {
                 }
             }
         }
+        let pulls = self.pulls(storage, repository).await?;
         let mut kept: HashSet<Digest> = named.clone();
         for (rule, mut tags) in self.tags.iter().zip(ruled) {
             tags.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.cmp(&a.1)));
@@ -147,7 +166,11 @@ impl Policy {
                 let recent = rule
                     .keep_for
                     .is_some_and(|age| at.saturating_add(age) >= now);
-                if recent || rule.keep_last.is_some_and(|count| place < count) {
+                let used = rule.keep_pulled.is_some_and(|age| {
+                    let pulled = pulls.get(&digest).map_or(0, |pulled| pulled + PULL_STEP);
+                    pulled.max(at).saturating_add(age) >= now
+                });
+                if recent || used || rule.keep_last.is_some_and(|count| place < count) {
                     continue;
                 }
                 // Not if somebody moves it at this moment.

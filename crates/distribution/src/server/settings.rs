@@ -219,6 +219,8 @@ pub struct KeepSettings {
     /// Those of the last so long.
     #[serde(rename = "for")]
     pub within: Option<Seconds>,
+    /// Those that were pulled or set in the last so long.
+    pub pulled: Option<Seconds>,
 }
 
 /// A time span: `90m`, `24h`, `7d`.
@@ -349,6 +351,7 @@ impl Settings {
                         },
                         keep_last: keep.last,
                         keep_for: keep.within.map(|within| within.0),
+                        keep_pulled: keep.pulled.map(|pulled| pulled.0),
                     })
                     .collect(),
                 untagged_for: self.untagged_for.map(|age| age.0),
@@ -446,6 +449,7 @@ mod tests {
             tags = ["nightly-*"]
             last = 10
             for = "30d"
+            pulled = "90d"
 
             [[immutable]]
             repositories = ["release/**"]
@@ -459,6 +463,7 @@ mod tests {
         assert_eq!(config.quotas[0].bytes, 2_000_000_000);
         assert_eq!(config.policy.tags[0].keep_last, Some(10));
         assert_eq!(config.policy.tags[0].keep_for, Some(30 * 86400));
+        assert_eq!(config.policy.tags[0].keep_pulled, Some(90 * 86400));
         assert_eq!(settings.collection().grace, 7200);
         assert_eq!(settings.collect_every(), Some(600));
         assert_eq!(settings.rules().0.len(), 1);

@@ -334,6 +334,7 @@ impl Storage for Images {
                 digest: image.digest,
                 pushed: u64::try_from(image.added).unwrap_or(0),
                 subject: None,
+                pulled: 0,
             })
             .collect())
     }

@@ -6,9 +6,12 @@ mod serve;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::exchange::NetworkSettings;
+use distribution::client::Proxies;
+use distribution::server::control::{self, Done, Order};
 use distribution::server::storage::local::Local;
 use distribution::server::storage::object::{Bucket, Object};
-use distribution::server::storage::{Clock, Condition, NewTag, Storage};
+use distribution::server::storage::{Clock, Storage};
 use distribution::server::{Registry, ServerError};
 use oci::{Digest, Repository, Tag};
 use tokio::runtime::Runtime;
@@ -35,6 +38,17 @@ pub enum RegistryError {
         /// Why.
         source: Box<StorageError>,
     },
+    /// A server works on the folder, and does not do what it is told.
+    #[error("the server that works on `{place}`: {why}")]
+    Served {
+        /// Which folder.
+        place: String,
+        /// What it said, or why it cannot be reached.
+        why: String,
+    },
+    /// The proxies of the environment are of no use.
+    #[error("{0}")]
+    Proxies(#[source] distribution::client::Error),
     /// A file of its configuration cannot be read.
     #[error("{0}")]
     Read(#[source] sys::fs::Error),
@@ -84,6 +98,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// The image store, if that is what is served, and nothing of its own.
     pub images: Option<crate::Engine>,
+    /// The proxies that other registries, buckets and webhooks are reached by.
+    pub network: NetworkSettings,
 }
 
 impl Place {
@@ -103,11 +119,35 @@ impl Place {
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             folder,
             images: None,
+            network: NetworkSettings::default(),
         })
     }
 
     fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// The folder of its own: where it keeps what it is given if that is no bucket, and what waits to be told.
+    fn folder(&self) -> PathBuf {
+        match &self.settings.folder {
+            Some(folder) => self.path(folder),
+            None => self.folder.clone(),
+        }
+    }
+
+    /// Whether it keeps what it is given in a folder.
+    fn is_folder(&self) -> bool {
+        self.settings.bucket.is_none() && self.images.is_none()
+    }
+
+    fn proxies(&self) -> Result<Proxies, RegistryError> {
+        let network = &self.network;
+        Proxies::read(
+            network.http_proxy.as_deref(),
+            network.https_proxy.as_deref(),
+            network.no_proxy.as_deref(),
+        )
+        .map_err(RegistryError::Proxies)
     }
 
     /// Where it keeps what it is given, for messages.
@@ -135,15 +175,12 @@ impl Place {
                 access_key: bucket.access_key.clone(),
                 secret_key: distribution::client::Secret::new(secret.trim()),
                 redirect: bucket.redirect,
+                proxies: self.proxies()?,
             };
             let object = Object::open(&bucket, clock).map_err(storage_error(&name))?;
             return Ok(Arc::new(object));
         }
-        let folder = match &self.settings.folder {
-            Some(folder) => self.path(folder),
-            None => self.folder.clone(),
-        };
-        let local = Local::open(&folder, clock).map_err(storage_error(&name))?;
+        let local = Local::open(&self.folder(), clock).map_err(storage_error(&name))?;
         Ok(Arc::new(local))
     }
 }
@@ -160,16 +197,63 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RegistryError> {
     sys::fs::read(path).map_err(RegistryError::Read)
 }
 
-/// Lets go what the rules do not keep, and collects what nothing needs.
+/// Has an order carried out: by the server that works on the folder, else here.
+fn carry_out(place: &Place, order: Order) -> Result<Done, RegistryError> {
+    let storage = match place.open() {
+        Ok(storage) => storage,
+        Err(RegistryError::Storage { source, .. })
+            if place.is_folder() && matches!(*source, StorageError::InUse) =>
+        {
+            let folder = place.folder();
+            let wrong = |why: String| RegistryError::Served {
+                place: folder.display().to_string(),
+                why,
+            };
+            return match control::order(&folder, &order) {
+                Ok(Done::Failed(why)) => Err(wrong(why)),
+                Ok(done) => Ok(done),
+                Err(error) => Err(wrong(format!(
+                    "only its own user and root can tell it anything: {error}"
+                ))),
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    let runtime = runtime()?;
+    let registry = Registry::new(storage, place.settings.config());
+    runtime
+        .block_on(registry.obey(order, &place.settings.collection()))
+        .map_err(storage_error(&place.name()))
+}
+
+fn unexpected(place: &Place) -> RegistryError {
+    RegistryError::Served {
+        place: place.name(),
+        why: "its answer is to another question".to_owned(),
+    }
+}
+
+/// Lets go what the rules do not keep, and collects what nothing needs. What is not given is as the configuration says: of
+/// the server, if one works on the folder.
 ///
 /// # Errors
 ///
-/// A server works on the folder, or the storage fails.
-pub fn collect(place: &Place, what: &Collection) -> Result<(Retired, Collected), RegistryError> {
-    let registry = Registry::new(place.open()?, place.settings.config());
-    runtime()?
-        .block_on(registry.collect(what))
-        .map_err(storage_error(&place.name()))
+/// The server that works on the folder cannot be reached, or the storage fails.
+pub fn collect(
+    place: &Place,
+    grace: Option<u64>,
+    upload_age: Option<u64>,
+    dry_run: bool,
+) -> Result<(Retired, Collected), RegistryError> {
+    let order = Order::Collect {
+        grace,
+        upload_age,
+        dry_run,
+    };
+    match carry_out(place, order)? {
+        Done::Collected(retired, collected) => Ok((retired, collected)),
+        _ => Err(unexpected(place)),
+    }
 }
 
 /// What a tag has named, oldest first.
@@ -182,26 +266,23 @@ pub fn tag_history(
     repository: &Repository,
     tag: &Tag,
 ) -> Result<Vec<TagEvent>, RegistryError> {
-    history(&*place.open()?, place, repository, tag)
+    let order = Order::History {
+        repository: repository.clone(),
+        tag: tag.clone(),
+    };
+    match carry_out(place, order)? {
+        Done::History(past) if past.is_empty() => Err(no_past(repository, tag, "never was")),
+        Done::History(past) => Ok(past),
+        _ => Err(unexpected(place)),
+    }
 }
 
-fn history(
-    storage: &dyn Storage,
-    place: &Place,
-    repository: &Repository,
-    tag: &Tag,
-) -> Result<Vec<TagEvent>, RegistryError> {
-    let past = runtime()?
-        .block_on(storage.tag_history(repository, tag))
-        .map_err(storage_error(&place.name()))?;
-    if past.is_empty() {
-        return Err(RegistryError::NoPast {
-            tag: tag.clone(),
-            repository: repository.clone(),
-            why: "never was",
-        });
+fn no_past(repository: &Repository, tag: &Tag, why: &'static str) -> RegistryError {
+    RegistryError::NoPast {
+        tag: tag.clone(),
+        repository: repository.clone(),
+        why,
     }
-    Ok(past)
 }
 
 /// Points a tag at what it named before: at `digest`, or at the last thing that was another than now.
@@ -215,28 +296,20 @@ pub fn restore_tag(
     tag: &Tag,
     digest: Option<Digest>,
 ) -> Result<Digest, RegistryError> {
-    let storage = place.open()?;
-    let past = history(&*storage, place, repository, tag)?;
-    let now = past.last().and_then(|event| event.digest);
-    let wanted = past
-        .iter()
-        .rev()
-        .filter_map(|event| event.digest)
-        .find(|named| digest.map_or(Some(*named) != now, |digest| *named == digest))
-        .ok_or_else(|| RegistryError::NoPast {
-            tag: tag.clone(),
-            repository: repository.clone(),
-            why: match digest {
+    let order = Order::Restore {
+        repository: repository.clone(),
+        tag: tag.clone(),
+        digest,
+    };
+    match carry_out(place, order)? {
+        Done::Restored(digest) => Ok(digest),
+        Done::NoPast => {
+            let why = match digest {
                 Some(_) => "never named that",
                 None => "never named anything else",
-            },
-        })?;
-    let new = NewTag {
-        tag: tag.clone(),
-        condition: Condition::Always,
-    };
-    runtime()?
-        .block_on(storage.set_tag(repository, new, &wanted))
-        .map_err(storage_error(&place.name()))?;
-    Ok(wanted)
+            };
+            Err(no_past(repository, tag, why))
+        }
+        _ => Err(unexpected(place)),
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use distribution::client::{Client, Credential, Credentials, Endpoint, Options, Secret};
 use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, VerifyingKeys};
+use distribution::server::control::Control;
 use distribution::server::storage::{Collected, StorageError};
 use distribution::server::{
     AccessRecord, Hook, Observer, Registry, Retired, Server, Tls, Upstream,
@@ -28,6 +29,8 @@ pub enum Served {
     Reloaded,
     /// They could not be; those from before stay.
     ReloadFailed(RegistryError),
+    /// It takes no orders from other programs on this machine.
+    Deaf(std::io::Error),
     /// It was told to end, and finishes what is under way.
     Stopping,
 }
@@ -56,7 +59,7 @@ pub fn serve(
         let settings = &place.settings;
         let mut registry = Registry::new(place.open()?, settings.config())
             .with_upstreams(upstreams(place)?)
-            .with_hooks(hooks(place)?)
+            .with_hooks(hooks(place)?, place.proxies()?)
             .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;
         if settings.access_log {
             let tell = tell.clone();
@@ -73,7 +76,16 @@ pub fn serve(
         if let Some(tls) = &tls {
             server = server.secured_by(tls.clone());
         }
+        let control = place.is_folder().then(|| Control::bind(&place.folder()));
         tell(Served::Listening(server.address()));
+        let orders = async {
+            match control {
+                Some(Ok(control)) => control.attend(&registry, settings.collection()).await,
+                Some(Err(error)) => tell(Served::Deaf(error)),
+                None => {}
+            }
+            std::future::pending().await
+        };
         let stop = async {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -94,6 +106,7 @@ pub fn serve(
             () = server.serve(stop, GRACE) => Ok(()),
             never = collect(place, &registry, &*tell) => never,
             never = reloading => never,
+            never = orders => never,
         }
     })
 }
@@ -134,6 +147,7 @@ fn hooks(place: &Place) -> Result<Vec<Hook>, RegistryError> {
             repositories: settings.repositories.clone(),
             secret,
             backoff: BACKOFF,
+            spool: Some(place.folder().join("hooks")),
         });
     }
     Ok(all)
@@ -165,6 +179,7 @@ fn upstreams(place: &Place) -> Result<Vec<Upstream>, RegistryError> {
             fresh_for: settings.fresh_for.map_or(FRESH_FOR, |given| given.0),
             client: Client::new(Options {
                 credentials,
+                proxies: place.proxies()?,
                 ..Options::default()
             }),
         });

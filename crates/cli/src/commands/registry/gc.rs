@@ -7,9 +7,10 @@ use super::super::{Context, DONE, Outcome};
 use super::{Where, seconds};
 use crate::render;
 
-/// Free what nothing needs in a registry that is not being served
+/// Free what nothing needs in a registry
 ///
-/// A server does this by itself while it serves. A bucket may be collected while servers work on it.
+/// A server does this by itself while it serves. Where one works on the folder, it is told to do it now, by its own rules; a
+/// bucket may be collected while servers work on it.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     #[command(flatten)]
@@ -17,21 +18,18 @@ pub(crate) struct Gc {
     /// Only say what would be freed
     #[arg(long)]
     dry_run: bool,
-    /// How long a blob without a manifest is kept after it was pushed or asked for [default: 24h]
+    /// How long a blob without a manifest is kept after it was pushed or asked for [default: as configured, else 24h]
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     grace: Option<u64>,
-    /// How long an upload is kept that nobody goes on with [default: 7d]
+    /// How long an upload is kept that nobody goes on with [default: as configured, else 7d]
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     upload_age: Option<u64>,
 }
 
 pub(crate) fn run(args: &Gc, context: &Context) -> Outcome {
     let place = args.place.place(context)?;
-    let mut what = place.settings.collection();
-    what.grace = args.grace.unwrap_or(what.grace);
-    what.upload_age = args.upload_age.unwrap_or(what.upload_age);
-    what.dry_run = args.dry_run;
-    let (retired, collected) = engine::registry::collect(&place, &what)?;
+    let (retired, collected) =
+        engine::registry::collect(&place, args.grace, args.upload_age, args.dry_run)?;
     let verbs = if args.dry_run {
         ["would let go", "would collect"]
     } else {

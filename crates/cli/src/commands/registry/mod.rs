@@ -59,8 +59,10 @@ impl Where {
                 base: context.directory()?,
                 folder: folder.into(),
                 images: None,
+                network: engine::exchange::NetworkSettings::default(),
             },
         };
+        place.network = context.settings.network.clone();
         if let Some(folder) = &self.folder {
             if place.settings.bucket.is_some() {
                 return Err(Failure::new("`--folder` and a bucket exclude each other"));

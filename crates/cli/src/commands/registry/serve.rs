@@ -72,6 +72,9 @@ pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
         Served::ReloadFailed(error) => {
             render::talk(&format!("warning: nothing was read anew: {error}"));
         }
+        Served::Deaf(error) => render::talk(&format!(
+            "warning: `registry gc`, `history` and `restore` cannot reach this server: {error}"
+        )),
         Served::Stopping => render::talk("stopping: what is under way is finished first"),
     })?;
     DONE

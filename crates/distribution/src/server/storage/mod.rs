@@ -80,6 +80,9 @@ pub enum StorageError {
     /// More bytes than are allowed.
     #[error("more than {0} bytes")]
     TooLarge(u64),
+    /// Another server works on the folder.
+    #[error("another server works on this folder")]
+    InUse,
     /// This storage cannot be written to.
     #[error("this storage is read-only")]
     ReadOnly,
@@ -259,6 +262,8 @@ pub struct ManifestSummary {
     pub pushed: u64,
     /// What it refers to.
     pub subject: Option<Digest>,
+    /// When it was last pulled, to the hour; 0 for never.
+    pub pulled: u64,
 }
 
 /// What a collection may take.
@@ -287,6 +292,9 @@ pub struct Collected {
 
 /// Which repositories a request may look into.
 pub type Visible<'a> = &'a (dyn Fn(&Repository) -> bool + Send + Sync);
+
+/// How exactly pulls are noted, in seconds.
+pub(crate) const PULL_STEP: u64 = 3600;
 
 /// What a registry keeps. See the module for the promises.
 #[async_trait]
@@ -356,6 +364,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<StoredManifest>>;
+
+    /// Notes that a manifest was pulled, to the hour, for retention. It is not worth an error: a note that fails is lost.
+    async fn note_pull(&self, _repository: &Repository, _digest: &Digest) {}
 
     /// Stores a manifest and its tags: all or nothing.
     async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()>;

@@ -1,6 +1,9 @@
-//! An object store in this process: the light server `s3s-fs` on a port of its own.
+//! An object store in this process: the light server `s3s-fs` on a port of its own. Or one that is there already, as
+//! `./test cluster` has it: `BARQUE_TEST_BUCKET=ENDPOINT,…|NAME|REGION|KEY|SECRET`; each test gets a prefix of its own, and a
+//! server each of the endpoints in turn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use distribution::client::Secret;
 use distribution::server::storage::Clock;
@@ -12,13 +15,41 @@ use tokio::net::TcpListener;
 
 /// A bucket that is there as long as this is.
 pub(crate) struct Bucket {
-    endpoint: String,
+    endpoints: Vec<String>,
+    /// How many servers have opened it.
+    opened: AtomicUsize,
+    name: String,
+    region: String,
+    prefix: String,
+    key: [String; 2],
     _folder: tempfile::TempDir,
 }
 
 impl Bucket {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        if let Ok(there) = std::env::var("BARQUE_TEST_BUCKET") {
+            let parts: Vec<&str> = there.split('|').collect();
+            let [endpoints, name, region, key, secret] = parts[..] else {
+                panic!("BARQUE_TEST_BUCKET has five parts");
+            };
+            return Self {
+                endpoints: endpoints.split(',').map(str::to_owned).collect(),
+                opened: AtomicUsize::new(0),
+                name: name.to_owned(),
+                region: region.to_owned(),
+                // The folder's name is nobody else's, and so is this.
+                prefix: folder
+                    .path()
+                    .file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .replace('.', ""),
+                key: [key.to_owned(), secret.to_owned()],
+                _folder: folder,
+            };
+        }
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single("key", "secret"));
@@ -27,7 +58,12 @@ impl Bucket {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(accept(listener, service));
         Self {
-            endpoint,
+            endpoints: vec![endpoint],
+            opened: AtomicUsize::new(0),
+            name: "bucket".to_owned(),
+            region: "us-east-1".to_owned(),
+            prefix: "x".to_owned(),
+            key: ["key".to_owned(), "secret".to_owned()],
             _folder: folder,
         }
     }
@@ -37,14 +73,16 @@ impl Bucket {
     }
 
     pub(crate) fn open_with(&self, clock: Clock, redirect: bool) -> Object {
+        let turn = self.opened.fetch_add(1, Ordering::SeqCst) % self.endpoints.len();
         let bucket = object::Bucket {
-            endpoint: Some(self.endpoint.clone()),
-            name: "bucket".to_owned(),
-            region: "us-east-1".to_owned(),
-            prefix: "x".to_owned(),
-            access_key: "key".to_owned(),
-            secret_key: Secret::new("secret"),
+            endpoint: Some(self.endpoints[turn].clone()),
+            name: self.name.clone(),
+            region: self.region.clone(),
+            prefix: self.prefix.clone(),
+            access_key: self.key[0].clone(),
+            secret_key: Secret::new(self.key[1].clone()),
             redirect,
+            proxies: distribution::client::Proxies::default(),
         };
         Object::open(&bucket, clock).unwrap()
     }
@@ -129,6 +167,12 @@ async fn servers_share_an_upload_and_send_clients_to_the_store() {
     let distribution::server::storage::Content::Elsewhere(url) = content else {
         panic!("{content:?}");
     };
-    assert!(url.starts_with(&bucket.endpoint), "{url}");
+    assert!(
+        bucket
+            .endpoints
+            .iter()
+            .any(|endpoint| url.starts_with(endpoint)),
+        "{url}"
+    );
     assert!(url.contains("X-Amz-Signature="), "{url}");
 }

@@ -107,7 +107,11 @@ impl Desk {
     }
 
     pub(crate) async fn object() -> Self {
-        Self::over(Place::Bucket(Bucket::start().await), Config::default())
+        Self::over_bucket(Bucket::start().await)
+    }
+
+    pub(crate) fn over_bucket(bucket: Bucket) -> Self {
+        Self::over(Place::Bucket(bucket), Config::default())
     }
 
     /// Over an object store that fails as it is told to.

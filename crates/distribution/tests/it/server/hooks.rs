@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use distribution::client::Secret;
+use distribution::client::{Proxies, Secret};
 use distribution::server::{Action, Config, Hook, Pattern, Registry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -38,10 +38,11 @@ async fn pushes_and_deletions_are_told_in_their_order() {
         repositories: vec![Pattern::new("team/**")],
         secret: Some(Secret::new("key")),
         backoff: Duration::from_millis(1),
+        spool: None,
     };
     let mut desk = Desk::local();
     desk.registry = Registry::new(desk.registry.storage().clone(), Config::default())
-        .with_hooks(vec![hook])
+        .with_hooks(vec![hook], Proxies::default())
         .unwrap();
     desk.push_image("other/app", "v1", "1").await;
     let manifest = desk.push_image("team/app", "v1", "1").await;
@@ -67,4 +68,59 @@ async fn pushes_and_deletions_are_told_in_their_order() {
     let event = event(&take(&listener, "200 fine").await);
     assert_eq!(event["action"], "delete");
     assert_eq!(event["tags"], serde_json::json!(["v1"]));
+}
+
+/// A server that ends leaves what nobody has heard yet to the next, and what was heard is not told again.
+#[tokio::test]
+async fn events_that_wait_outlive_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let hook = || Hook {
+        url: format!("http://{}/hook", listener.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        actions: Vec::new(),
+        repositories: vec![Pattern::new("**")],
+        secret: None,
+        backoff: Duration::from_millis(1),
+        spool: Some(folder.path().join("hooks")),
+    };
+    let mut desk = Desk::local();
+    let first = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    {
+        let _within = first.enter();
+        desk.registry = Registry::new(desk.registry.storage().clone(), Config::default())
+            .with_hooks(vec![hook()], Proxies::default())
+            .unwrap();
+    }
+    for tag in ["v1", "v2", "v3"] {
+        desk.push_image("team/app", tag, tag).await;
+    }
+    assert_eq!(
+        event(&take(&listener, "200 fine").await)["tags"][0],
+        "v1",
+        "the first is heard"
+    );
+    // The second arrives and is never answered for: its server is gone before.
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.read_u8().await.unwrap();
+    let wait = Duration::from_secs(60);
+    tokio::task::spawn_blocking(move || first.shutdown_timeout(wait))
+        .await
+        .unwrap();
+    let storage = desk.registry.storage().clone();
+    desk.registry = Registry::new(storage.clone(), Config::default());
+    drop(stream);
+    let second = Registry::new(storage, Config::default())
+        .with_hooks(vec![hook()], Proxies::default())
+        .unwrap();
+    for tag in ["v2", "v3"] {
+        let event = event(&take(&listener, "200 fine").await);
+        assert_eq!(event["tags"][0], tag);
+    }
+    drop(second);
 }

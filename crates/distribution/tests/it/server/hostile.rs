@@ -9,6 +9,7 @@ over_each_storage! {
     names_that_lead_elsewhere
     manifests_that_are_too_much
     documents_with_two_meanings
+    indexes_of_indexes_without_end
 }
 
 async fn names_that_lead_elsewhere(desk: Desk) {
@@ -27,6 +28,8 @@ async fn names_that_lead_elsewhere(desk: Desk) {
         "a_",
         "_a",
         "a%00",
+        "%C3%A4",
+        "a%E2%80%AE/b",
         &long,
     ] {
         for path in [
@@ -46,7 +49,10 @@ async fn names_that_lead_elsewhere(desk: Desk) {
             }
         }
     }
+    let endless = format!("sha256:{}", "a".repeat(10_000));
     for digest in [
+        &endless,
+        "sha256:%C3%A4",
         "sha256:..",
         "sha256:%2e%2e",
         "sha256:../../etc/passwd",
@@ -112,4 +118,31 @@ async fn documents_with_two_meanings(desk: Desk) {
     desk.get(&format!("/v2/a/manifests/{}", digest(b"{}")))
         .await
         .is(404);
+}
+
+/// Whoever looks at all manifests looks at each once, however deep one lies in another.
+async fn indexes_of_indexes_without_end(desk: Desk) {
+    let mut inner = desk.push_image("a", "image", "1").await;
+    let mut kind = media_type::OCI_MANIFEST;
+    for depth in 0..60 {
+        let entry = super::desk::descriptor(kind, &inner);
+        // Each twice, so that who followed them all would never come to an end.
+        let index = serde_json::json!({"manifests": [entry, entry], "annotations": {"n": depth.to_string()}});
+        inner = index.to_string().into_bytes();
+        kind = media_type::OCI_INDEX;
+        desk.put_manifest("a", "top", kind, &inner).await.is(201);
+    }
+    desk.delete("/v2/a/manifests/image").await.is(202);
+    let policy = distribution::server::Policy {
+        untagged_for: Some(60),
+        ..distribution::server::Policy::default()
+    };
+    desk.wait(3600);
+    let now = desk.time.load(std::sync::atomic::Ordering::SeqCst);
+    let retired = policy.apply(desk.storage(), now, false).await.unwrap();
+    assert_eq!(retired.manifests, 0);
+    assert_eq!(desk.collect(60, false).await.blobs, 0);
+    desk.get(&format!("/v2/a/blobs/{}", digest(b"layer 1")))
+        .await
+        .is(200);
 }

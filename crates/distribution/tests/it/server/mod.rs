@@ -14,6 +14,7 @@ mod manifests;
 mod peers;
 mod rules;
 mod shaky;
+mod soak;
 mod storage;
 mod uploads;
 mod upstream;

@@ -14,6 +14,7 @@ use super::over_each_storage;
 
 over_each_storage! {
     old_tags_go
+    tags_that_nobody_pulls_go
     manifests_without_a_tag_go
 }
 
@@ -125,6 +126,7 @@ fn policy(keep_last: Option<usize>, keep_for: Option<u64>) -> Policy {
             about: tags("team/**", "nightly-*"),
             keep_last,
             keep_for,
+            keep_pulled: None,
         }],
         untagged_for: None,
         immutable: vec![tags("**", "*-release")],
@@ -178,6 +180,49 @@ async fn old_tags_go(desk: Desk) {
         json!(["nightly-0-release", "nightly-4", "stable"])
     );
     desk.get("/v2/other/app/manifests/nightly-1").await.is(200);
+}
+
+async fn tags_that_nobody_pulls_go(desk: Desk) {
+    const HOUR: u64 = 3600;
+    for (tag, seed) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")] {
+        desk.push_image("team/app", tag, seed).await;
+    }
+    desk.wait(10 * HOUR);
+    desk.get("/v2/team/app/manifests/a").await.is(200);
+    // Looking whether it is still the same is no pull; by its digest it is one.
+    desk.head("/v2/team/app/manifests/b").await.is(200);
+    let digest = desk.head("/v2/team/app/manifests/c").await;
+    let digest = digest.header("docker-content-digest").to_owned();
+    desk.get(&format!("/v2/team/app/manifests/{digest}"))
+        .await
+        .is(200);
+    desk.get("/v2/team/app/manifests/d").await.is(200);
+    desk.wait(2 * HOUR);
+    desk.get("/v2/team/app/manifests/d").await.is(200);
+    desk.push_image("team/app", "new", "5").await;
+    // What was pulled is known after a restart, too, and a push of the same does not forget it.
+    desk.push_image("team/app", "d", "4").await;
+    desk.collect(1000 * HOUR, false).await;
+    let desk = desk.restart();
+    let policy = Policy {
+        tags: vec![Retention {
+            about: tags("**", "*"),
+            keep_last: None,
+            keep_for: None,
+            keep_pulled: Some(4 * HOUR),
+        }],
+        ..Policy::default()
+    };
+    let left = async |desk: &Desk| {
+        let now = desk.time.load(std::sync::atomic::Ordering::SeqCst);
+        policy.apply(desk.storage(), now, false).await.unwrap();
+        desk.get("/v2/team/app/tags/list").await.json()["tags"].clone()
+    };
+    assert_eq!(left(&desk).await, json!(["a", "c", "d", "new"]));
+    desk.wait(3 * HOUR + HOUR / 2);
+    assert_eq!(left(&desk).await, json!(["d", "new"]));
+    desk.wait(10 * HOUR);
+    assert_eq!(left(&desk).await, json!([]));
 }
 
 async fn manifests_without_a_tag_go(desk: Desk) {

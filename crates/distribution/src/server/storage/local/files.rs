@@ -1,6 +1,6 @@
 //! Files of the folder: every error names the verb and the path.
 //!
-//! The only module of the crate that works with `std::fs`. Paths are made of parsed types alone.
+//! The only module of the crate that works with `std::fs`, beside the spool of webhooks. Paths are made of parsed types alone.
 
 #![allow(
     clippy::disallowed_methods,
@@ -173,13 +173,11 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
 /// Takes the lock that says that a server works on this folder; it goes with the file.
 pub(super) fn lock(path: &Path) -> Result<File> {
     let file = append(path)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => {
-                io::Error::other("another server works on this folder")
-            }
-            error => error.into(),
-        })
-        .map_err(failed("lock", path))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+        |error| match error {
+            rustix::io::Errno::WOULDBLOCK => StorageError::InUse,
+            error => failed("lock", path)(error.into()),
+        },
+    )?;
     Ok(file)
 }

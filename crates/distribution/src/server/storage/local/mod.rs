@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use oci::{Algorithm, Descriptor, Digest, Repository, Tag};
 
 use super::{
-    Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag, Result,
-    Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
+    Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag,
+    PULL_STEP, Result, Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
 };
 use cache::Cache;
 use journal::{Durability, Journal};
@@ -372,6 +372,7 @@ fn events_of(state: &State, new: &NewManifest, at: u64) -> Result<Vec<Event>> {
             size: new.bytes.len() as u64,
             media_type: new.media_type.clone(),
             referrer: new.referrer.clone().map(Box::new),
+            pulled: 0,
         },
     }];
     for NewTag { tag, condition } in &new.tags {
@@ -571,6 +572,35 @@ impl Storage for Local {
         Ok(bytes.map(|bytes| StoredManifest { media_type, bytes }))
     }
 
+    async fn note_pull(&self, repository: &Repository, digest: &Digest) {
+        let (digest, now) = (*digest, self.0.clock.now());
+        let is_due = move |state: &State| {
+            let manifest = state.manifests.get(&digest);
+            manifest.is_some_and(|manifest| manifest.pulled.saturating_add(PULL_STEP) <= now)
+        };
+        if !matches!(self.look(repository, is_due).await, Ok(Some(true))) {
+            return;
+        }
+        let repository = repository.clone();
+        let noted = self.blocking(move |folder| {
+            folder
+                .existing(&repository)?
+                .transact(Durability::Lazy, |state| {
+                    let event = state.manifests.get(&digest).map(|manifest| {
+                        let pulled = now;
+                        let manifest = state::Manifest {
+                            pulled,
+                            ..manifest.clone()
+                        };
+                        manifest.event(&digest)
+                    });
+                    Ok(event.into_iter().collect())
+                })
+        });
+        // As the trait has it.
+        drop(noted.await);
+    }
+
     async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()> {
         let repository = repository.clone();
         self.blocking(move |folder| folder.put_manifest(&repository, &manifest))
@@ -605,6 +635,7 @@ impl Storage for Local {
                     digest: *digest,
                     pushed: manifest.pushed,
                     subject: manifest.referrer.as_ref().map(|referrer| referrer.subject),
+                    pulled: manifest.pulled,
                 })
                 .collect()
         })

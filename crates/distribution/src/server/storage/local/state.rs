@@ -37,6 +37,9 @@ pub(super) enum What {
         media_type: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         referrer: Option<Box<Referrer>>,
+        /// When it was last pulled. A pull is noted by the same line once more, with this.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        pulled: u64,
     },
     /// A manifest was removed, and the tags that named it.
     Unmanifest { digest: Digest },
@@ -61,6 +64,31 @@ pub(super) struct Manifest {
     pub(super) media_type: Arc<str>,
     pub(super) referrer: Option<Box<Referrer>>,
     pub(super) pushed: u64,
+    pub(super) pulled: u64,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Manifest {
+    /// The event that makes it what it is.
+    pub(super) fn event(&self, digest: &Digest) -> Event {
+        Event {
+            at: self.pushed,
+            what: What::Manifest {
+                digest: *digest,
+                size: self.size,
+                media_type: self.media_type.to_string(),
+                referrer: self.referrer.clone(),
+                pulled: self.pulled,
+            },
+        }
+    }
 }
 
 /// A repository: the sum of its events.
@@ -102,7 +130,9 @@ impl State {
                 size,
                 media_type,
                 referrer,
+                pulled,
             } => {
+                let known = self.manifests.get(&digest).map(|known| known.pulled);
                 self.forget_referrer(&digest);
                 if let Some(referrer) = &referrer {
                     let list = self.referrers.entry(referrer.subject).or_default();
@@ -118,6 +148,7 @@ impl State {
                         media_type,
                         referrer,
                         pushed: at,
+                        pulled: pulled.max(known.unwrap_or_default()),
                     },
                 );
             }
@@ -244,15 +275,10 @@ impl State {
                 size: blob.size,
             },
         });
-        let manifests = self.manifests.iter().map(|(digest, manifest)| Event {
-            at: manifest.pushed,
-            what: What::Manifest {
-                digest: *digest,
-                size: manifest.size,
-                media_type: manifest.media_type.to_string(),
-                referrer: manifest.referrer.clone(),
-            },
-        });
+        let manifests = self
+            .manifests
+            .iter()
+            .map(|(digest, manifest)| manifest.event(digest));
         let tags = self.tags.iter().flat_map(|(tag, past)| {
             past.iter().map(|event| Event {
                 at: event.at,

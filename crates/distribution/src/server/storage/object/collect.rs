@@ -56,6 +56,7 @@ impl Inner {
     /// Takes away what servers left behind that died in the middle of something.
     async fn clean_up(&self, repository: &Repository, old: u64) -> Result<()> {
         self.finish_deletions(repository).await?;
+        self.forget_pulls(repository).await?;
         for meta in self.list(&self.keys.coming(repository)).await? {
             if written(&meta) < old {
                 self.delete(&meta.location).await?;

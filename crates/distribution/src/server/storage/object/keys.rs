@@ -6,6 +6,7 @@
 //! blobs/<digest>/<size>.<generation>                           which content a digest has
 //! held/<repository>/<digest>/<size>.<generation>.<time>-<random>   that a repository holds a blob
 //! manifests/<repository>/<digest>                              a line about the manifest, then its bytes
+//! pulled/<repository>/<digest>/<time>                          when a manifest was pulled, to the hour
 //! coming/<repository>/<random>                                 a manifest whose needs are being looked at
 //! named/<repository>/<digest>/<tag>                            tags that may name a manifest
 //! tags/<repository>/<tag>                                      the tag's past; what it names is at the end
@@ -84,6 +85,14 @@ impl Keys {
 
     pub(super) fn manifest(&self, repository: &Repository, digest: &Digest) -> Path {
         self.join(&["manifests", &segment(repository), &flat(digest)])
+    }
+
+    pub(super) fn pulled(&self, repository: &Repository) -> Path {
+        self.join(&["pulled", &segment(repository)])
+    }
+
+    pub(super) fn pulls_of(&self, repository: &Repository, digest: &Digest) -> Path {
+        self.join(&["pulled", &segment(repository), &flat(digest)])
     }
 
     pub(super) fn coming(&self, repository: &Repository) -> Path {

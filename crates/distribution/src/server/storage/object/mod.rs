@@ -15,13 +15,14 @@ mod collect;
 mod keys;
 mod links;
 mod manifests;
+mod pulls;
 mod tags;
 mod transport;
 mod uploads;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,6 +74,8 @@ pub struct Bucket {
     pub secret_key: crate::client::Secret,
     /// Whether clients are sent to the object store for blobs.
     pub redirect: bool,
+    /// How it is reached.
+    pub proxies: crate::client::Proxies,
 }
 
 /// What is asked of an object store: S3's, or one of a test that fails as it is told to.
@@ -90,6 +93,8 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     redirect: bool,
+    /// Which pulls were noted, and when.
+    noted: Mutex<HashMap<(Repository, Digest), u64>>,
 }
 
 /// An error of the object store, with what was tried on what.
@@ -126,7 +131,7 @@ impl Object {
     /// The bucket's description makes no sense.
     pub fn open(bucket: &Bucket, clock: Clock) -> Result<Self> {
         let mut builder = AmazonS3Builder::new()
-            .with_http_connector(transport::Connector::new()?)
+            .with_http_connector(transport::Connector::new(bucket.proxies.clone())?)
             .with_retry(patience())
             .with_bucket_name(&bucket.name)
             .with_region(&bucket.region)
@@ -151,6 +156,7 @@ impl Object {
             keys: Keys(prefix),
             clock,
             redirect,
+            noted: Mutex::default(),
         }))
     }
 }
@@ -396,6 +402,11 @@ impl Storage for Object {
         }))
     }
 
+    async fn note_pull(&self, repository: &Repository, digest: &Digest) {
+        // As the trait has it.
+        drop(self.0.note_pull(repository, digest).await);
+    }
+
     async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()> {
         self.0.put_manifest(repository, &manifest).await
     }
@@ -407,6 +418,7 @@ impl Storage for Object {
     async fn manifests(&self, repository: &Repository) -> Result<Vec<ManifestSummary>> {
         self.0.require(repository).await?;
         let mut all = Vec::new();
+        let pulls = self.0.pulls(repository).await?;
         for meta in self.0.list(&self.0.keys.manifests(repository)).await? {
             let Some(digest) = meta.location.filename().and_then(unflat) else {
                 continue;
@@ -416,6 +428,7 @@ impl Storage for Object {
                     digest,
                     pushed: about.pushed,
                     subject: about.referrer.map(|referrer| referrer.subject),
+                    pulled: pulls.get(&digest).copied().unwrap_or_default(),
                 });
             }
         }

@@ -34,7 +34,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(proxies: Proxies) -> Result<Self> {
         let wrong = |error: crate::client::Error| StorageError::Io {
             verb: "set up",
             place: "the object store's client".to_owned(),
@@ -42,7 +42,7 @@ impl Connector {
         };
         let agent = format!("barque/{}", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            transport: Transport::new(Patience::default(), Proxies::default(), agent),
+            transport: Transport::new(Patience::default(), proxies, agent),
             tls: Tls::new(&Certificates::default(), true).map_err(wrong)?,
         })
     }
