@@ -1,4 +1,4 @@
-//! Agents in RUN: a real `ssh` in the sandbox speaks through a real agent outside to a real `sshd`.
+//! Agents: a real `ssh` in the sandbox of a RUN speaks through a real agent outside to a real `sshd`, and so does ADD.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -33,7 +33,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &Path, environment: &Environment, known: &Path) -> Self {
+    /// `more` are further lines of its configuration.
+    fn start(program: &Path, environment: &Environment, known: &Path, more: &str) -> Self {
         let host_key = environment.path("host");
         key(&host_key, "");
         // Where it is root, it wants a directory to lock itself up in.
@@ -42,7 +43,7 @@ impl Server {
             "sshd_config",
             &format!(
                 "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
-                 KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\nForceCommand echo {ANSWER}\n",
+                 KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n{more}\n",
                 host_key.display(),
                 known.with_extension("pub").display()
             ),
@@ -71,13 +72,18 @@ impl Server {
 
     /// The command that asks it in.
     fn visit(&self) -> String {
-        let user = Command::new("id").arg("-un").output().unwrap().stdout;
         format!(
             "ssh -F none -p {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null {}@127.0.0.1",
             self.port,
-            String::from_utf8_lossy(&user).trim()
+            user()
         )
     }
+}
+
+/// Who we are.
+fn user() -> String {
+    let user = Command::new("id").arg("-un").output().unwrap().stdout;
+    String::from_utf8_lossy(&user).trim().to_owned()
 }
 
 fn key(path: &Path, passphrase: &str) {
@@ -163,7 +169,8 @@ fn through_the_agent(server: &Path) {
     key(&other, "");
     key(&locked, "passphrase");
     copy_client(&environment.path("c/root"));
-    let server = Server::start(server, &environment, &known);
+    let answer = format!("ForceCommand echo {ANSWER}");
+    let server = Server::start(server, &environment, &known, &answer);
     let agent = Agent::with(&environment, &known);
     let build = |dockerfile: &str, flags: &[&str]| {
         environment.write("c/Dockerfile", dockerfile);
@@ -234,4 +241,70 @@ fn rootless_f181_ssh_in_run_reaches_a_server_through_the_agent() {
     {
         through_the_agent(&server);
     }
+}
+
+#[test]
+fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
+    let Some(program) = programs_or_skip("a_repository_comes_over_ssh_with_the_key_that_was_given")
+    else {
+        return;
+    };
+    let environment = Environment::new();
+    let (known, other) = (
+        environment.path("keys/known"),
+        environment.path("keys/other"),
+    );
+    key(&known, "");
+    key(&other, "");
+    let server = Server::start(&program, &environment, &known, "");
+    environment.write("repository/a", "over ssh\n");
+    let repository = environment.path("repository");
+    for arguments in [
+        &["init", "-q", "-b", "main"][..],
+        &["add", "a"],
+        &[
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "-qm",
+            "one",
+        ],
+    ] {
+        let done = Command::new("git")
+            .arg("-C")
+            .arg(&repository)
+            .args(arguments)
+            .status();
+        assert!(done.unwrap().success());
+    }
+    let url = format!(
+        "ssh://{}@127.0.0.1:{}{}",
+        user(),
+        server.port,
+        repository.display()
+    );
+    environment.write("c/Dockerfile", &format!("FROM scratch\nADD {url} /r/\n"));
+    let build = |key: &Path| {
+        let agent = format!("default={}", key.display());
+        environment.barque(&[
+            "build",
+            "--progress",
+            "plain",
+            "--ssh",
+            &agent,
+            "-t",
+            "x",
+            "c",
+        ])
+    };
+    let refused = build(&other);
+    assert!(
+        refused.fails(1).contains("cannot ask for the references"),
+        "{}",
+        refused.stderr
+    );
+    build(&known).ok();
+    assert_eq!(environment.barque(&["cat", "x:/r/a"]).ok(), "over ssh");
 }

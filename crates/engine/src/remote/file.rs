@@ -4,6 +4,7 @@
 //! fetched. The other is found by checksum and name: whoever names a checksum needs no server at all.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use build::{Bringing, HttpSource};
 use distribution::client::Secret;
@@ -98,6 +99,24 @@ impl Outside<'_> {
             remember(lease, &by_sum, &found)?;
         }
         Ok(found)
+    }
+
+    /// Brings a file and keeps nothing of it beyond the lease; gives where it is.
+    pub(crate) fn download(&self, url: &str, lease: &Lease) -> Result<PathBuf, RemoteError> {
+        let url = Url::parse(url)?;
+        let ask = Ask {
+            url: &url,
+            authorization: self.authorization(&url)?,
+            etag: None,
+        };
+        let path = lease.temporary("download");
+        match self.client.fetch(&ask, &path, &|_| ())? {
+            Some(fetched) => Ok(fetched.path),
+            None => Err(HttpError::Unasked {
+                url: url.to_string(),
+            }
+            .into()),
+        }
     }
 
     /// Checks a downloaded file and makes a layer of it.

@@ -1,15 +1,18 @@
 //! `barque import`: an image of the tar of a root filesystem.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use dockerfile::remote::redacted;
 use oci::{Descriptor, HistoryEntry, ImageConfig, ImageId, Platform, media_type};
-use store::NewImage;
+use store::{Lease, NewImage};
 use sys::fs::{self, Context as _};
 
 use super::inflate::Inflate;
 use super::load;
 use crate::images::new_name;
+use crate::remote::{Host, Limits, Outside};
 use crate::{Engine, Error, changes};
 
 /// What is to be imported, and as what.
@@ -17,6 +20,8 @@ use crate::{Engine, Error, changes};
 pub struct ImportRequest {
     /// The tar, plain or compressed; `None` for stdin.
     pub file: Option<PathBuf>,
+    /// A tar behind this URL instead, and what this machine says about reaching it.
+    pub url: Option<(String, Host)>,
     /// The image's name.
     pub name: Option<String>,
     /// Dockerfile instructions for its config.
@@ -51,18 +56,24 @@ impl Engine {
         };
         changes::apply(&mut config.config, &request.changes)?;
         let lease = self.store().lease("import")?;
+        let (file, shown) = match &request.url {
+            None => (request.file.clone(), request.file.clone()),
+            Some((url, host)) => {
+                let shown = Some(PathBuf::from(redacted(url)));
+                (Some(self.fetched(url, host, &lease)?), shown)
+            }
+        };
         let mut ingest = lease.ingest_layer()?;
-        let mut source = open(request.file.as_deref())?;
+        let mut source = open(file.as_deref())?;
         ingest
             .writer()
             .copy_tar(&mut source)
             .map_err(|error| Error::Import {
-                path: request.file.clone(),
+                path: shown.clone(),
                 why: error.to_string(),
             })?;
         let layer = ingest.publish()?;
-        let from = request
-            .file
+        let from = shown
             .as_ref()
             .map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         config.rootfs.diff_ids.push(*layer.diff_id());
@@ -92,6 +103,17 @@ impl Engine {
             by: "import",
         })?;
         Ok(image.id)
+    }
+
+    fn fetched(&self, url: &str, host: &Host, lease: &Lease) -> Result<PathBuf, Error> {
+        let secrets = BTreeMap::new();
+        let place = (host, self.network());
+        Outside::new(place, Limits::default(), &secrets, None)
+            .download(url, lease)
+            .map_err(|source| Error::RemoteContext {
+                url: redacted(url),
+                source: Box::new(source),
+            })
     }
 }
 

@@ -729,3 +729,40 @@ fn a_dockerfile_may_be_behind_a_url() {
             .any(|step| step.ends_with("from Dockerfile.web"))
     );
 }
+
+#[test]
+fn a_root_filesystem_is_imported_from_a_url() {
+    let store = testkit::store();
+    let engine = engine::Engine::open(store.root()).unwrap();
+    let archive = tar(&[("etc/hostname", "boat")]);
+    let server = WebServer::file(&[], &gzip(&archive));
+    let import = |url: &str| {
+        let request = engine::transfer::ImportRequest {
+            url: Some((url.to_owned(), engine::remote::Host::default())),
+            name: Some("base".to_owned()),
+            created: Some("0".to_owned()),
+            ..engine::transfer::ImportRequest::default()
+        };
+        engine.import(&request)
+    };
+    let id = import(&server.url("/base.tar.gz")).unwrap();
+    let image = store.store().resolve("base").unwrap();
+    assert_eq!(image.id, id);
+    assert_eq!(*image.layers[0].digest(), oci::Digest::sha256_of(&archive));
+    let text = WebServer::file(&[], b"<html>");
+    let error = import(&text.url("/base.tar")).unwrap_err().to_string();
+    assert!(error.contains("base.tar"), "{error}");
+    assert!(
+        import("http://user:secret@127.0.0.1:1/x").is_err_and(|error| {
+            let text = error.to_string();
+            text.contains("127.0.0.1") && !text.contains("secret")
+        })
+    );
+    // What was downloaded is not kept.
+    store.store().upkeep().unwrap();
+    let left = std::fs::read_dir(store.root().join("tmp"))
+        .unwrap()
+        .flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| name == "upkeep.lock"), "{left:?}");
+}
