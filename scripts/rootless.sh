@@ -10,7 +10,7 @@ shift
 user=barque-test-$$
 useradd --create-home --home-dir "/tmp/$user" "$user"
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 700000-765535 --add-subgids 700000-765535 "$user"
-remove_user() { userdel "$user" 2>/dev/null || true; rm -rf "/tmp/$user"; }
+remove_user() { userdel --force "$user" 2>/dev/null || true; rm -rf "/tmp/$user"; }
 trap remove_user EXIT
 
 # A checkout below a directory closed to others (/root, say) is shown to the user at its own path in
