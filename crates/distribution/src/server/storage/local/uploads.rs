@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, mpsc};
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use oci::{Algorithm, Digest, Hasher, Repository};
 use tokio::sync::OwnedMutexGuard;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::super::{Incoming, Result, StorageError, UploadId};
 use super::journal::Durability;
@@ -21,6 +22,9 @@ use super::{Folder, Local, files, join};
 
 /// Bytes that are handed to the disk at once. Twice this is what an upload holds in memory.
 const BATCH: usize = 256 << 10;
+
+/// From here on the disk is told to begin with what it has not written yet, 32 MiB.
+const WRITE_BACK: u64 = 32 << 20;
 
 /// How long a request waits for another that writes to the same upload.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -34,26 +38,53 @@ pub(super) struct Upload {
     algorithm: Algorithm,
     hasher: Hasher,
     received: u64,
+    /// So much of it was there when the disk was last told to begin.
+    written_back: u64,
+    writing_back: Option<JoinHandle<()>>,
     /// Finished, cancelled, or failed: whoever waited for it finds nothing.
     gone: bool,
 }
 
 impl Upload {
-    fn write(&mut self, batch: &[Bytes]) -> Result<()> {
-        for piece in batch {
-            if let Err(error) = self.file.write_all(piece) {
+    /// Writes a batch that somebody else hashes meanwhile. What is in the file and what is hashed stay the same bytes,
+    /// also if the request that brought them has gone.
+    fn write(&mut self, batch: &[Bytes], hashed: &mpsc::Receiver<Hasher>) -> Result<()> {
+        let written = batch
+            .iter()
+            .try_for_each(|piece| self.file.write_all(piece));
+        let written = written.and_then(|()| hashed.recv().map_err(std::io::Error::other));
+        match written {
+            Ok(hasher) => {
+                self.hasher = hasher;
+                self.received += batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                Ok(())
+            }
+            Err(error) => {
                 // How much was written is not known; what was there before is.
                 let back = self
                     .file
                     .set_len(self.received)
                     .and_then(|()| self.file.seek(SeekFrom::Start(self.received)));
                 self.gone = back.is_err();
-                return Err(files::failed("write", &self.path)(error));
+                Err(files::failed("write", &self.path)(error))
             }
-            self.hasher.update(piece);
-            self.received += piece.len() as u64;
         }
-        Ok(())
+    }
+
+    /// Has the disk begin with what came so far, so that the end of a large upload need not wait for all of it.
+    fn write_back(&mut self) {
+        let idle = self
+            .writing_back
+            .as_ref()
+            .is_none_or(JoinHandle::is_finished);
+        if idle && self.received - self.written_back >= WRITE_BACK {
+            let Ok(file) = self.file.try_clone() else {
+                return;
+            };
+            self.written_back = self.received;
+            // If this fails the sync at the end does, too.
+            self.writing_back = Some(spawn_blocking(move || drop(file.sync_data())));
+        }
     }
 
     /// Opens what an earlier run of the server left.
@@ -74,6 +105,8 @@ impl Upload {
             algorithm,
             hasher,
             received,
+            written_back: received,
+            writing_back: None,
             gone: false,
         }))
     }
@@ -115,6 +148,8 @@ impl Folder {
             algorithm,
             hasher: Hasher::new(algorithm),
             received: 0,
+            written_back: 0,
+            writing_back: None,
             gone: false,
         };
         self.uploads
@@ -259,7 +294,7 @@ impl Local {
         let mut room = limit.saturating_sub(received);
         let mut writer = Writer::Idle(upload);
         loop {
-            // While one batch is written and hashed the next is received.
+            // While one batch is hashed and written, side by side, the next is received.
             let (batch, end) = fill(body, &mut room, limit).await;
             let upload = writer.idle().await?;
             writer = Writer::write(upload, batch);
@@ -292,13 +327,24 @@ impl Local {
 /// An upload that one request writes to.
 enum Writer {
     Idle(OwnedMutexGuard<Upload>),
-    Busy(tokio::task::JoinHandle<Result<OwnedMutexGuard<Upload>>>),
+    Busy(JoinHandle<Result<OwnedMutexGuard<Upload>>>),
 }
 
 impl Writer {
     fn write(mut upload: OwnedMutexGuard<Upload>, batch: Vec<Bytes>) -> Self {
-        Self::Busy(tokio::task::spawn_blocking(move || {
-            upload.write(&batch)?;
+        let (mut hasher, pieces) = (upload.hasher.clone(), batch.clone());
+        let (sender, hashed) = mpsc::sync_channel(1);
+        // Before the other, which waits for it: threads take their tasks in this order.
+        spawn_blocking(move || {
+            for piece in &pieces {
+                hasher.update(piece);
+            }
+            // Whoever wrote the batch may have failed by now.
+            sender.send(hasher).ok()
+        });
+        Self::Busy(spawn_blocking(move || {
+            upload.write_back();
+            upload.write(&batch, &hashed)?;
             Ok(upload)
         }))
     }
