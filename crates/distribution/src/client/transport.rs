@@ -1,7 +1,8 @@
 //! Requests over shared connections: one HTTP/1.1 exchange at a time on each, kept for the next.
 //!
 //! HTTP/1.1 and not 2: several connections carry several layers faster than one, and a stall of one layer is no stall of
-//! the others.
+//! the others. To a program such as `ssh` there is one connection, since a person may have to type a password for each,
+//! and what one process is in the middle of, another knows nothing of: there it is HTTP/2, many exchanges at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,13 +14,13 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync;
 
-use super::connect::{self, Place, Way};
+use super::connect::{self, Connected, Place, Way};
 use super::error::{Error, Result};
 use super::payload::Outgoing;
 use super::proxy::{Proxies, Proxy};
@@ -27,6 +28,12 @@ use super::url::Url;
 
 /// How many unused connections to one place are kept.
 const MAX_IDLE: usize = 16;
+
+/// How much of one answer may be under way on a shared connection, 4 MiB; of all together it is three times that.
+const WINDOW: u32 = 4 << 20;
+
+/// How much of it goes before others have their turn.
+const FRAME: u32 = 64 << 10;
 
 /// How much of a body that nobody wants is read to keep its connection.
 const MAX_DRAIN: usize = 64 << 10;
@@ -67,8 +74,8 @@ pub(crate) struct Transport {
     pub(crate) proxies: Proxies,
     pub(crate) agent: String,
     idle: Mutex<HashMap<Place, Vec<Line>>>,
-    /// Places with one connection only, see [`Transport::turn`].
-    single: Mutex<HashMap<Place, Arc<Semaphore>>>,
+    /// Connections to programs, one each. Held while one is begun.
+    shared: sync::Mutex<HashMap<Place, http2::SendRequest<Outgoing>>>,
 }
 
 impl fmt::Debug for Transport {
@@ -79,11 +86,29 @@ impl fmt::Debug for Transport {
 
 /// One connection.
 struct Line {
-    sender: SendRequest<Outgoing>,
+    sender: Sender,
     proxy: Option<Proxy>,
     public: bool,
-    /// Where there may be one connection only: this is it.
-    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// What a connection takes requests with.
+enum Sender {
+    /// One at a time.
+    Own(http1::SendRequest<Outgoing>),
+    /// Beside those of others.
+    Shared(http2::SendRequest<Outgoing>),
+}
+
+impl Sender {
+    async fn try_send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> std::result::Result<hyper::Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        match self {
+            Self::Own(sender) => sender.try_send_request(request).await,
+            Self::Shared(sender) => sender.try_send_request(request).await,
+        }
+    }
 }
 
 /// An answer whose body is still on its way.
@@ -120,7 +145,7 @@ impl Transport {
             proxies,
             agent,
             idle: Mutex::default(),
-            single: Mutex::default(),
+            shared: sync::Mutex::default(),
         })
     }
 
@@ -136,12 +161,11 @@ impl Transport {
     ) -> Result<Response> {
         let mut payload = Some(payload);
         loop {
-            let turn = self.turn(place).await;
-            let (mut line, kept) = match self.take(place).await {
-                Some(line) => (line, true),
-                None => (self.open(place).await?, false),
+            let (mut line, kept) = match (&place.way, self.take(place).await) {
+                (Way::Command(_), _) => self.share(place).await?,
+                (_, Some(line)) => (line, true),
+                (_, None) => (self.open(place).await?, false),
             };
-            line.turn = turn;
             let body = payload.take().unwrap_or_else(Outgoing::empty);
             let request = self.request(&line, url, method, headers, body)?;
             match self.exchange(&mut line, url, request).await {
@@ -176,20 +200,32 @@ impl Transport {
         tokio::time::sleep(wait.max(wanted.unwrap_or_default())).await;
     }
 
-    /// Waits for the one connection to a program: what one of its processes is in the middle of, another knows nothing of.
-    async fn turn(&self, place: &Place) -> Option<OwnedSemaphorePermit> {
-        if !matches!(place.way, Way::Command(_)) {
-            return None;
-        }
-        let semaphore = {
-            let mut single = self.single.lock().unwrap_or_else(PoisonError::into_inner);
-            let semaphore = single.entry(place.clone());
-            semaphore
-                .or_insert_with(|| Arc::new(Semaphore::new(1)))
-                .clone()
+    /// The one connection to a program; true if it was there.
+    async fn share(&self, place: &Place) -> Result<(Line, bool)> {
+        let mut shared = self.shared.lock().await;
+        let known = shared.get(place).filter(|sender| !sender.is_closed());
+        let (sender, kept) = match known {
+            Some(sender) => (sender.clone(), true),
+            None => {
+                let connected = self.connect(place).await?;
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(WINDOW)
+                    .initial_connection_window_size(3 * WINDOW)
+                    .max_frame_size(FRAME)
+                    .handshake(TokioIo::new(connected.stream))
+                    .await
+                    .map_err(|error| broken(&place.origin.authority(), &error))?;
+                tokio::spawn(async move { connection.await.ok() });
+                shared.insert(place.clone(), sender.clone());
+                (sender, false)
+            }
         };
-        // It is never closed.
-        semaphore.acquire_owned().await.ok()
+        let line = Line {
+            sender: Sender::Shared(sender),
+            proxy: None,
+            public: false,
+        };
+        Ok((line, kept))
     }
 
     /// A kept connection that still seems to be open.
@@ -199,17 +235,20 @@ impl Transport {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.get_mut(place)?.pop()?
             };
+            let Sender::Own(sender) = &mut line.sender else {
+                continue;
+            };
             // The end of the last body and the readiness for the next request are a moment apart.
-            let ready = tokio::time::timeout(self.patience.connect, line.sender.ready()).await;
+            let ready = tokio::time::timeout(self.patience.connect, sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
                 return Some(line);
             }
         }
     }
 
-    fn keep(&self, place: Place, mut line: Line) {
-        let _turn = line.turn.take();
-        if line.sender.is_closed() {
+    fn keep(&self, place: Place, line: Line) {
+        // What is shared is kept already.
+        if !matches!(&line.sender, Sender::Own(sender) if !sender.is_closed()) {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,18 +258,21 @@ impl Transport {
         }
     }
 
+    async fn connect(&self, place: &Place) -> Result<Connected> {
+        connect::connect(place, &self.proxies, self.patience.connect).await
+    }
+
     async fn open(&self, place: &Place) -> Result<Line> {
-        let connected = connect::connect(place, &self.proxies, self.patience.connect).await?;
+        let connected = self.connect(place).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|error| broken(&place.origin.authority(), &error))?;
         // Ends with the connection; what goes wrong is told to whoever waits for an answer.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Line {
-            sender,
+            sender: Sender::Own(sender),
             proxy: connected.proxy,
             public: connected.public,
-            turn: None,
         })
     }
 
@@ -243,9 +285,9 @@ impl Transport {
         payload: Outgoing,
     ) -> Result<Request<Outgoing>> {
         let malformed = |_| Error::Address(super::url::UrlError::Malformed);
-        let target = match &line.proxy {
-            Some(_) => format!("{}{}", url.origin(), url.path()),
-            None => url.path().to_owned(),
+        let target = match (&line.proxy, &line.sender) {
+            (None, Sender::Own(_)) => url.path().to_owned(),
+            _ => format!("{}{}", url.origin(), url.path()),
         };
         let uri: Uri = target
             .parse()
@@ -293,7 +335,7 @@ impl Transport {
         } else {
             self.patience.answer
         };
-        let mut answer = std::pin::pin!(line.sender.try_send_request(request));
+        let mut answer = std::pin::pin!(line.sender.try_send(request));
         let mut seen = 0;
         loop {
             let patience = if handed.load(Ordering::Relaxed) < size {

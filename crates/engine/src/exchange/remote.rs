@@ -8,6 +8,7 @@ use oci::{Platform, Reference};
 use serde_json::{Value, json};
 
 use super::{ExchangeError, platform};
+use crate::registry::names;
 use crate::{Engine, Error};
 
 /// Where an image is, as a person types it.
@@ -79,7 +80,10 @@ impl Address {
                 insecure: false,
                 command: Some(Arc::from(command)),
             },
-            repository: self.reference.familiar_name().parse()?,
+            repository: match names::repository_of(&self.reference) {
+                Some(repository) => repository,
+                None => self.reference.familiar_name().parse()?,
+            },
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! The image store as the storage of a registry, for its owner alone: `barque registry stdio`, which `ssh` starts.
 //!
-//! A repository is what a name in the store means: `alpine` is `docker.io/library/alpine`. Blobs are those of the whole
+//! A repository is what a name in the store means: `alpine` is `docker.io/library/alpine` (see [`names`]). Blobs are those of the whole
 //! store, since whoever speaks to this is its owner. A manifest that comes makes an image: its layers are unpacked from the
 //! blobs that came before.
 
@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 use oci::{Algorithm, Descriptor, Digest, Document, Reference, Repository, Tag};
 use store::{BlobIngest, Expected, Lease, NewImage, NewIndex, Store};
 
-use super::RegistryError;
+use super::{RegistryError, names};
 use crate::transfer::layers;
 use crate::{Engine, Error};
 
@@ -76,10 +76,7 @@ fn failed(verb: &'static str, error: impl ToString) -> StorageError {
 
 /// The name that a repository has in the store.
 fn name(repository: &Repository) -> Result<Reference> {
-    repository
-        .as_str()
-        .parse()
-        .map_err(|_| StorageError::RepositoryUnknown)
+    names::reference_of(repository).ok_or(StorageError::RepositoryUnknown)
 }
 
 impl Images {
@@ -164,7 +161,7 @@ impl Storage for Images {
         let names: BTreeSet<Repository> = images
             .iter()
             .flat_map(|image| &image.names)
-            .filter_map(|name| name.familiar_name().parse().ok())
+            .filter_map(names::repository_of)
             .collect();
         let behind = names
             .into_iter()
@@ -255,7 +252,9 @@ impl Storage for Images {
                     if upload.written() + data.len() as u64 > limit {
                         break Err(StorageError::TooLarge(limit));
                     }
-                    if let Err(error) = upload.write_all(&data) {
+                    // Other uploads go on meanwhile.
+                    let written = tokio::task::block_in_place(|| upload.write_all(&data));
+                    if let Err(error) = written {
                         break Err(failed("write to", error));
                     }
                 }

@@ -1,6 +1,7 @@
 //! A registry of one's own: served, collected, its tags looked at and put back.
 
 mod images;
+pub(crate) mod names;
 mod serve;
 
 use std::path::{Path, PathBuf};

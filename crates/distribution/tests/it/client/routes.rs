@@ -52,26 +52,23 @@ async fn a_proxy_that_refuses_a_tunnel_says_why() {
     assert!(error.to_string().contains("407"), "{error}");
 }
 
+/// That the protocol runs over one is tested where `barque` can be that program.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_protocol_runs_over_a_program() {
-    let answer = "HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nContent-Type: x/y\\r\\n\\r\\n{}";
-    let script =
-        format!("while read line; do case \"$line\" in GET*) printf '{answer}';; esac; done");
-    let endpoint = Endpoint {
-        registry: "ssh://host".to_owned(),
-        authority: "host".to_owned(),
-        insecure: false,
-        command: Some(["sh".to_owned(), "-c".to_owned(), script].into()),
-    };
-    let client = Client::new(Options {
-        patience: patience(),
-        ..Options::default()
-    });
-    let repository = client.repository(&endpoint, "a/b".parse().unwrap());
-    let fetched = repository
-        .manifest(&Which::Tag(oci::Tag::latest()))
-        .await
-        .unwrap();
-    assert_eq!(fetched.bytes, "{}");
-    assert_eq!(fetched.media_type, "x/y");
+async fn a_program_that_is_no_registry_is_an_error() {
+    for script in ["exit 127", "echo hello; cat >/dev/null"] {
+        let endpoint = Endpoint {
+            registry: "ssh://host".to_owned(),
+            authority: "host".to_owned(),
+            insecure: false,
+            command: Some(["sh", "-c", script].map(str::to_owned).into()),
+        };
+        let client = Client::new(Options {
+            patience: patience(),
+            ..Options::default()
+        });
+        let repository = client.repository(&endpoint, "a/b".parse().unwrap());
+        let fetched = repository.manifest(&Which::Tag(oci::Tag::latest())).await;
+        let error = fetched.unwrap_err().to_string();
+        assert!(error.contains("host"), "{error}");
+    }
 }
