@@ -466,11 +466,24 @@ fn build_hints(error: &build::Error) -> Vec<String> {
                 vec![EMULATOR.to_owned()]
             }
             build::StepError::Copy(error) => copy_hints(error),
+            build::StepError::Remote(error) if wants_agent(error.as_ref()) => vec![
+                "`--ssh default` gives it the agent of `SSH_AUTH_SOCK`; `ssh-add` adds keys to that"
+                    .to_owned(),
+            ],
             _ => Vec::new(),
         },
         build::Error::Store(error) => store_hints(error),
         build::Error::Pack(_) => Vec::new(),
     }
+}
+
+/// True if a repository was to be fetched over ssh, without keys.
+fn wants_agent(error: &(dyn std::error::Error + 'static)) -> bool {
+    use crate::remote::{GitError, RemoteError};
+    matches!(
+        error.downcast_ref(),
+        Some(RemoteError::Git(GitError::NoAgent(_)))
+    )
 }
 
 /// What to do about a source that is not there.

@@ -12,7 +12,7 @@ use crate::environment::{Environment, root_or_skip};
 const ANSWER: &str = "let in by the agent";
 
 /// The programs of this machine, or `None` with a word if one is missing.
-fn programs_or_skip(test: &str) -> Option<PathBuf> {
+pub(crate) fn programs_or_skip(test: &str) -> Option<PathBuf> {
     for name in ["ssh", "ssh-agent", "ssh-add", "ssh-keygen"] {
         if !Path::new("/usr/bin").join(name).exists() {
             eprintln!("SKIPPED {test}: no `{name}`; it is in Debian's package openssh-client");
@@ -28,13 +28,18 @@ fn programs_or_skip(test: &str) -> Option<PathBuf> {
 }
 
 /// A server that lets in who has the key `known`, on the loopback device. It ends with the test's process.
-struct Server {
-    port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
 }
 
 impl Server {
     /// `more` are further lines of its configuration.
-    fn start(program: &Path, environment: &Environment, known: &Path, more: &str) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        environment: &Environment,
+        known: &Path,
+        more: &str,
+    ) -> Self {
         let host_key = environment.path("host");
         key(&host_key, "");
         // Where it is root, it wants a directory to lock itself up in.
@@ -81,12 +86,12 @@ impl Server {
 }
 
 /// Who we are.
-fn user() -> String {
+pub(crate) fn user() -> String {
     let user = Command::new("id").arg("-un").output().unwrap().stdout;
     String::from_utf8_lossy(&user).trim().to_owned()
 }
 
-fn key(path: &Path, passphrase: &str) {
+pub(crate) fn key(path: &Path, passphrase: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-C", "a key of a test", "-N"])
@@ -99,15 +104,15 @@ fn key(path: &Path, passphrase: &str) {
 }
 
 /// A user's agent.
-struct Agent {
-    socket: PathBuf,
+pub(crate) struct Agent {
+    pub(crate) socket: PathBuf,
     number: String,
     shell: Child,
 }
 
 impl Agent {
     /// It ends with its shell, and that with us.
-    fn with(environment: &Environment, key: &Path) -> Self {
+    pub(crate) fn with(environment: &Environment, key: &Path) -> Self {
         let socket = environment.path("own-agent");
         let mut shell = Command::new("ssh-agent")
             .arg("-a")

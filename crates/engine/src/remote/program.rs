@@ -57,6 +57,12 @@ const PROTOCOLS: &str = "http:https:git:ssh";
 const SSH: &str = "ssh -F none -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=accept-new \
     -o ConnectTimeout=60 -o ServerAliveInterval=30 -o PermitLocalCommand=no -o ClearAllForwardings=yes";
 
+/// What git says after each failure of a connection, below the reason.
+const ADVICE: [&str; 2] = [
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
 /// Why git did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -109,8 +115,8 @@ pub enum GitError {
         /// What was asked for.
         directory: String,
     },
-    /// Something to fetch over ssh, and no keys.
-    #[error("cannot fetch `{0}` without an ssh agent")]
+    /// Something to fetch over ssh from a server that wants a key, and no keys.
+    #[error("cannot fetch `{0}` without an ssh agent: the server wants a key")]
     NoAgent(String),
     /// What git wrote cannot be read.
     #[error(transparent)]
@@ -174,6 +180,10 @@ impl Git<'_> {
         let answer = reader.join().unwrap_or_else(|_| Ok(Vec::new()));
         let answer = answer.map_err(GitError::Start)?;
         if !status.success() {
+            let refused = String::from_utf8_lossy(&said).contains("Permission denied (");
+            if refused && self.ssh.is_none() {
+                return Err(GitError::NoAgent(self.shown.clone()));
+            }
             return Err(GitError::Failed {
                 what,
                 remote: self.shown.clone(),
@@ -191,6 +201,8 @@ impl Git<'_> {
     ) -> std::io::Result<bool> {
         let mut buffer = [0; 4096];
         let mut line = Vec::new();
+        // What comes next stands in the place of the line; but ssh ends its lines with `\r\n`.
+        let mut over = false;
         loop {
             if !sys::process::wait_readable(&*stderr, Some(SILENCE))? {
                 return Ok(false);
@@ -203,15 +215,22 @@ impl Git<'_> {
             for byte in &buffer[..count] {
                 match byte {
                     // Progress is written over and over; the last of each line is enough.
-                    b'\r' => line.clear(),
+                    b'\r' => over = true,
                     b'\n' => {
                         self.tell_line(&line);
                         said.extend_from_slice(&line);
                         said.push(b'\n');
                         line.clear();
+                        over = false;
                     }
-                    byte if line.len() < TAIL => line.push(*byte),
-                    _ => {}
+                    byte => {
+                        if std::mem::take(&mut over) {
+                            line.clear();
+                        }
+                        if line.len() < TAIL {
+                            line.push(*byte);
+                        }
+                    }
                 }
             }
             if said.len() > 2 * TAIL {
@@ -244,7 +263,7 @@ impl Git<'_> {
         let lines: Vec<String> = text
             .lines()
             .map(str::trim)
-            .filter(|line| !line.is_empty())
+            .filter(|line| !line.is_empty() && !ADVICE.contains(line))
             .map(|line| self.presentable(line))
             .collect();
         // The reason stands in the last lines.
