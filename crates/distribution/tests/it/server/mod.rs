@@ -6,6 +6,7 @@ mod connections;
 mod content;
 mod deletes;
 mod desk;
+mod engines;
 mod faults;
 mod hooks;
 mod hostile;

@@ -11,7 +11,7 @@ use super::desk::descriptor;
 use distribution::server::Limits;
 
 /// Runs a program in a folder of its own; `None` if it is not installed.
-async fn peer(home: &Path, program: &str, arguments: &[&str]) -> Option<Output> {
+pub(super) async fn peer(home: &Path, program: &str, arguments: &[&str]) -> Option<Output> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -32,7 +32,7 @@ async fn peer(home: &Path, program: &str, arguments: &[&str]) -> Option<Output> 
 }
 
 #[track_caller]
-fn good(output: Output, what: &str) -> String {
+pub(super) fn good(output: Output, what: &str) -> String {
     assert!(
         output.status.success(),
         "{what}: {}{}",
@@ -81,7 +81,7 @@ fn layout(folder: &Path, tag: &str) -> Digest {
     Digest::sha256_of(manifest.as_bytes())
 }
 
-async fn server() -> Running {
+pub(super) async fn server() -> Running {
     run(Limits::default()).await
 }
 
@@ -189,80 +189,4 @@ async fn skopeo_converts() {
         ];
         good(skopeo(&pull).await.unwrap(), "pull what was converted");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn priv_buildah_pushes_and_pulls() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
-        return;
-    }
-    let server = server().await;
-    let home = tempfile::tempdir().unwrap();
-    let root = home.path().join("root").display().to_string();
-    let runroot = home.path().join("run").display().to_string();
-    let store = [
-        "--root",
-        &root,
-        "--runroot",
-        &runroot,
-        "--storage-driver",
-        "vfs",
-    ];
-    let buildah = async |arguments: &[&str]| {
-        let all = [&store[..], arguments].concat();
-        peer(home.path(), "buildah", &all).await
-    };
-    let policy = home.path().join("policy.json").display().to_string();
-    std::fs::write(
-        &policy,
-        r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
-    )
-    .unwrap();
-    std::fs::write(
-        home.path().join("Dockerfile"),
-        "FROM scratch\nCOPY Dockerfile /\n",
-    )
-    .unwrap();
-    let name = format!("{}/team/app:v1", server.address);
-    let Some(output) = buildah(&[
-        "bud",
-        "--signature-policy",
-        &policy,
-        "--isolation",
-        "chroot",
-        "-t",
-        &name,
-        ".",
-    ])
-    .await
-    else {
-        return;
-    };
-    good(output, "bud");
-    good(
-        buildah(&[
-            "push",
-            "--signature-policy",
-            &policy,
-            "--tls-verify=false",
-            &name,
-        ])
-        .await
-        .unwrap(),
-        "push",
-    );
-    good(buildah(&["rmi", &name]).await.unwrap(), "rmi");
-    good(
-        buildah(&[
-            "pull",
-            "--signature-policy",
-            &policy,
-            "--tls-verify=false",
-            &name,
-        ])
-        .await
-        .unwrap(),
-        "pull",
-    );
 }
