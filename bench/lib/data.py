@@ -177,17 +177,24 @@ def once(path, make):
     return path
 
 
-class Data:
+class Tree:
+    """The tree, and the layer of it."""
+
     def __init__(self, root):
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.tree = once(root / "tree", make_tree)
-        self.big = once(root / "big", make_big)
-        self.debian = once(root / "debian.tar", lambda to: run(
-            "mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", "bookworm", str(to)))
         self.tree_tar = once(root / "tree.tar", lambda to: run("tar", "-C", str(self.tree), "-cf", str(to), "."))
         self.tree_gz = once(root / "tree.tar.gz", lambda to: run(
             "gzip", "-c", str(self.tree_tar), stdout=open(to, "wb")))
+
+
+class Data(Tree):
+    def __init__(self, root):
+        super().__init__(root)
+        self.big = once(root / "big", make_big)
+        self.debian = once(root / "debian.tar", lambda to: run(
+            "mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", "bookworm", str(to)))
         diff_id = digest(self.tree_tar)
         media = "application/vnd.oci.image.layer.v1.tar"
         self.image_plain = once(root / "tree-plain.image", lambda to: make_image(to, self.tree_tar, diff_id, media))

@@ -25,6 +25,12 @@ class Barque:
         self.store = self.work / f"barque-{self.number}"
         self.env["BARQUE_ROOT"] = str(self.store)
 
+    def fresh_beside(self, kept):
+        """Another folder, while `kept` stays."""
+        if self.store == kept:
+            self.store = None
+        self.fresh()
+
     def build(self, context, dockerfile, tag):
         return [self.program, "build", "--progress", "quiet", "-f", str(dockerfile), "-t", tag, str(context)]
 
