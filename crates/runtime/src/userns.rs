@@ -99,10 +99,18 @@ fn enter_with_helpers(maps: &Maps) -> std::result::Result<(), Failed> {
     };
     let ((ready, tell_ready), (told, tell)) = (pipe()?, pipe()?);
     let ours = rustix::process::getpid();
-    let outside = sys::process::fork(|| helper(ours, maps, &ready, tell)).map_err(kernel)?;
+    let mut tell_ready = Some(tell_ready);
+    let outside = sys::process::fork(|| {
+        // With an end of its own it would wait for ever if we are killed.
+        tell_ready = None;
+        helper(ours, maps, &ready, tell)
+    })
+    .map_err(kernel)?;
     unshare().map_err(Failed::Kernel)?;
     let answer = || -> io::Result<String> {
-        rustix::io::write(&tell_ready, b"!")?;
+        if let Some(tell_ready) = tell_ready {
+            rustix::io::write(&tell_ready, b"!")?;
+        }
         let mut reason = String::new();
         io::Read::read_to_string(&mut std::fs::File::from(told), &mut reason)?;
         outside.reap(true)?;
