@@ -91,7 +91,7 @@ class DebianRegistry(Server):
     def argv(self):
         config = self.folder / "config.yml"
         config.write_text(f"""version: 0.1
-log: {{level: fatal, accesslog: {{disabled: true}}}}
+log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {self.folder}/data}}
   cache: {{blobdescriptor: inmemory}}
