@@ -34,7 +34,7 @@ inside() {
         (cd "${program%%:*}" && setpriv --reuid "$user" --regid "$user" --init-groups \
             env -i HOME="/tmp/$user" USER="$user" PATH="$PATH" TMPDIR="/tmp/$user" XDG_RUNTIME_DIR="/tmp/$user" \
             RUST_BACKTRACE=1 PROPTEST_RNG_SEED=20261123 BARQUE_TEST_ROOTFS="${BARQUE_TEST_ROOTFS:-}" \
-            BARQUE_TEST_EROFS_UTILS="${BARQUE_TEST_EROFS_UTILS:-}" \
+            BARQUE_TEST_EROFS_UTILS="${BARQUE_TEST_EROFS_UTILS:-}" BARQUE_TEST_ORAS="${BARQUE_TEST_ORAS:-}" \
             "${program#*:}" --nocapture "$filter") || status=1
     done
     return $status

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes what the tests read and keeps it: target/testdata/debian.tar, a Debian base root filesystem,
-# and target/testdata/erofs-utils/, the reference tools for EROFS, newer than Debian 12 has them.
+# target/testdata/erofs-utils/, the reference tools for EROFS, newer than Debian 12 has them, and
+# target/testdata/oras/, a Python that has the client of that name, if its package can be fetched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -27,3 +28,14 @@ make_once() { # TARGET, then mmdebstrap's arguments with {} for the target
 
 make_once "$data/debian.tar" --variant=minbase bookworm "{}.tar"
 make_once "$data/erofs-utils" --variant=extract --include=base-files,erofs-utils trixie "{}.tar"
+
+# By Debian's own Python: the tests run as an ordinary user, too, who cannot see one below another home.
+if [ ! -e "$data/oras/done" ]; then
+    note "making $data/oras"
+    rm -rf "$data/oras"
+    if { /usr/bin/python3 -m venv "$data/oras" && "$data/oras/bin/pip" install -q oras==0.2.43; } >"$data/oras.log" 2>&1; then
+        touch "$data/oras/done"
+    else
+        note "oras cannot be installed ($data/oras.log says why); its test will stand aside"
+    fi
+fi

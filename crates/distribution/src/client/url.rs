@@ -1,4 +1,4 @@
-//! Addresses of registries: `http` and `https` URLs, and what a `Location` says relative to one.
+//! Addresses of registries and files: `http` and `https` URLs, and what a `Location` says relative to one.
 
 use std::fmt;
 use std::str::FromStr;

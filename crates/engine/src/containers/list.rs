@@ -1,4 +1,4 @@
-//! `ps` and the JSON of `inspect`: containers as they are at this moment.
+//! `ps`: containers as they are at this moment.
 
 use std::collections::BTreeMap;
 

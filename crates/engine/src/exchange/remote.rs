@@ -92,7 +92,11 @@ impl Address {
 #[must_use]
 pub fn registry_alone(text: &str) -> Option<&str> {
     let host = text.strip_suffix('/').unwrap_or(text);
-    let told_apart = host == "localhost" || host.contains(['.', ':']) || host.len() < text.len();
+    // `redis:7` is a repository with a tag, and none with a port.
+    let name = host.split(':').next().unwrap_or(host);
+    let told_apart = name == "localhost"
+        || name.contains(['.', '['])
+        || (host.len() < text.len() && !name.is_empty());
     (told_apart && !host.contains('/') && Origin::parse(true, host).is_ok()).then_some(host)
 }
 
@@ -265,8 +269,10 @@ mod tests {
             ("[::1]:5000", Some("[::1]:5000")),
             ("registry.example", Some("registry.example")),
             ("inner/", Some("inner")),
+            ("inner:5000/", Some("inner:5000")),
             ("alpine", None),
             ("alpine:3.19", None),
+            ("redis:7", None),
             ("team/app", None),
             ("localhost/app", None),
             ("", None),

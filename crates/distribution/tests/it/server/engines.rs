@@ -218,13 +218,19 @@ assert (back / "data/more.txt").read_text() == "more"
 async fn oras_pushes_and_pulls_artifacts() {
     let test = "oras_pushes_and_pulls_artifacts";
     let home = tempfile::tempdir().unwrap();
-    let here = peer(home.path(), "python3", &["-c", "import oras.client"]).await;
+    let python = std::env::var("BARQUE_TEST_ORAS").unwrap_or_default();
+    let python = if python.is_empty() {
+        "python3"
+    } else {
+        &python
+    };
+    let here = peer(home.path(), python, &["-c", "import oras.client"]).await;
     if !here.is_some_and(|output| output.status.success()) {
         testkit::skipped(test, "the Python package `oras` is not installed");
         return;
     }
     let server = server().await;
     let host = server.address.to_string();
-    let output = peer(home.path(), "python3", &["-c", ORAS, &host]).await;
+    let output = peer(home.path(), python, &["-c", ORAS, &host]).await;
     good(output.unwrap(), "oras");
 }
