@@ -218,9 +218,9 @@ impl BlobIngest {
     ///
     /// # Errors
     ///
-    /// [`Error::Mismatch`] if size or digest differ from what was expected. In every error case the temporary file is gone
-    /// and the store is as it was.
-    pub fn publish(self) -> Result<Blob> {
+    /// [`Error::Mismatch`] if size or digest differ from what was expected. In every error case the store is as it was,
+    /// and the file is gone unless [`Lease::resume_blob`] made it: that one stays for another attempt until it is published.
+    pub fn publish(mut self) -> Result<Blob> {
         let digest = self.hasher.clone().finish();
         let wrong = self
             .expected
@@ -260,6 +260,8 @@ impl BlobIngest {
                 Ok(())
             },
         )?;
+        // Where the store had it already, the file is still there.
+        self.keeps = false;
         Ok(Blob::new(digest, size, place))
     }
 }

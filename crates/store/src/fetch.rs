@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn a_download_of_what_came_another_way_leaves_nothing() {
+        let (_dir, store) = store();
+        let lease = store.lease("pull").unwrap();
+        let blob = lease.put_blob(b"hello world").unwrap();
+        let turn = lease.try_turn(blob.digest()).unwrap().unwrap();
+        let mut ingest = lease.resume_blob(&turn, 11).unwrap();
+        ingest.put(b"hello world").unwrap();
+        ingest.publish().unwrap();
+        assert!(!partial(&store, blob.digest()).exists());
+        assert_eq!(std::fs::read(blob.path()).unwrap(), b"hello world");
+    }
+
+    #[test]
     fn what_is_wrong_is_forgotten_and_what_nobody_wants_is_pruned() {
         let (_dir, store) = store();
         let digest = Digest::sha256_of(b"hello world");

@@ -112,6 +112,8 @@ pub struct FileReader {
     head: FileHead,
     body: Body,
     at: u64,
+    /// Where the part ends that `body` is, if it is one.
+    end: Option<u64>,
     /// Failures since the last byte that was new.
     failures: u32,
     resumed: u32,
@@ -170,6 +172,7 @@ impl Client {
             head,
             body: answer.body,
             at: 0,
+            end: None,
             failures: 0,
             resumed: 0,
             farthest: 0,
@@ -281,6 +284,15 @@ impl FileHead {
         let strong = self.etag.as_deref().filter(|etag| etag.starts_with('"'));
         strong.or(self.modified.as_deref())
     }
+
+    /// True if `part` says that it is of another file: not every server understands `If-Range`.
+    fn is_denied_by(&self, part: &Self) -> bool {
+        let differ = |ours: &Option<String>, theirs: &Option<String>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => ours != theirs,
+            _ => false,
+        };
+        differ(&self.etag, &part.etag) || differ(&self.modified, &part.modified)
+    }
 }
 
 /// What the bytes of another answer follow on.
@@ -307,6 +319,9 @@ impl FileReader {
             let error = match self.body.next().await {
                 Ok(Some(chunk)) => {
                     self.at += chunk.len() as u64;
+                    if self.end.is_some_and(|end| self.at > end) {
+                        return Err(self.wrong_part("it is longer than it says"));
+                    }
                     if self.at > self.request.limit {
                         return Err(FileError::TooLarge(self.request.limit));
                     }
@@ -368,35 +383,62 @@ impl FileReader {
             )?;
             put(&mut extra, header::IF_RANGE, validator)?;
         }
-        let mut request = self.request.clone();
-        request.etag = None;
-        let answer = self.client.ask_for(&Method::GET, &request, extra).await?;
-        match answer.status {
-            StatusCode::PARTIAL_CONTENT => {
-                let range = header_text(&answer.headers, &header::CONTENT_RANGE)
-                    .and_then(|text| text.parse::<ContentRange>().ok());
-                let of_this_size = |range: &ContentRange| {
-                    let both = range.size.zip(self.head.size);
-                    both.is_none_or(|(said, known)| said == known)
-                };
-                let range = range.filter(|range| range.first == self.at && of_this_size(range));
-                let Some(range) = range else {
-                    let what = format!("`{}`", self.request.url);
-                    return Err(Error::answer(&what, "it is another part than asked for").into());
-                };
-                self.head.size = self.head.size.or(range.size);
+        let wants_part = !extra.is_empty();
+        let mut answer = self.ask(extra).await?;
+        if wants_part && answer.status == StatusCode::PARTIAL_CONTENT {
+            if self.takes_part(&answer.headers)? {
                 self.body = answer.body;
-                Ok(Follows::WhatCame)
+                return Ok(Follows::WhatCame);
             }
+            answer = self.ask(HeaderMap::new()).await?;
+        }
+        match answer.status {
             StatusCode::OK => {
                 self.head = FileHead::of(&answer.headers);
+                self.end = None;
                 if self.head.size.is_some_and(|size| size > self.request.limit) {
                     return Err(FileError::TooLarge(self.request.limit));
                 }
                 self.body = answer.body;
                 Ok(Follows::Nothing)
             }
+            StatusCode::PARTIAL_CONTENT => {
+                Err(self.wrong_part("it is a part, and all was asked for"))
+            }
             other => Err(FileError::Status(other)),
         }
+    }
+
+    /// Asks for the file, whatever was known of it before.
+    async fn ask(&self, extra: HeaderMap) -> std::result::Result<Response, FileError> {
+        let mut request = self.request.clone();
+        request.etag = None;
+        self.client.ask_for(&Method::GET, &request, extra).await
+    }
+
+    /// Notes where the part ends that begins with these headers; false if it may be one of another file.
+    fn takes_part(&mut self, headers: &HeaderMap) -> std::result::Result<bool, FileError> {
+        let range = header_text(headers, &header::CONTENT_RANGE)
+            .and_then(|text| text.parse::<ContentRange>().ok());
+        let of_this_size = |range: &ContentRange| {
+            let both = range.size.zip(self.head.size);
+            both.is_none_or(|(said, known)| said == known && range.last < known)
+        };
+        let range = range.filter(|range| range.first == self.at && of_this_size(range));
+        let Some(range) = range else {
+            return Err(self.wrong_part("it is another part than asked for"));
+        };
+        // Without a size nothing tells whether this part is the last one.
+        let size = self.head.size.or(range.size);
+        if size.is_none() || self.head.is_denied_by(&FileHead::of(headers)) {
+            return Ok(false);
+        }
+        self.head.size = size;
+        self.end = Some(range.last.saturating_add(1));
+        Ok(true)
+    }
+
+    fn wrong_part(&self, why: &str) -> FileError {
+        Error::answer(&format!("`{}`", self.request.url), why).into()
     }
 }

@@ -16,6 +16,9 @@ const MAX_PAGES: usize = 10_000;
 /// The largest page of a listing, 16 MiB.
 const MAX_PAGE: usize = 16 << 20;
 
+/// The most bytes of all pages of one listing, 256 MiB.
+const MAX_LISTING: usize = 256 << 20;
+
 /// How many entries are asked for at once; registries give fewer if they like.
 pub(crate) const PAGE: &str = "1000";
 
@@ -36,8 +39,9 @@ impl Listing<'_> {
         mut page: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let what = &self.what;
+        let home = first.origin().clone();
         let mut next = Some(first);
-        let mut pages = 0;
+        let (mut pages, mut size) = (0, 0);
         while let Some(url) = next {
             pages += 1;
             if pages > MAX_PAGES {
@@ -54,13 +58,22 @@ impl Listing<'_> {
             let mut answer = expect(host.call(&call).await?, what, &[200]).await?;
             check_encoding(&answer, what)?;
             let body = answer.body.bounded(MAX_PAGE).await?;
-            page(&body.ok_or_else(|| Error::answer(what, "a page of it is too long"))?)?;
+            let body = body.ok_or_else(|| Error::answer(what, "a page of it is too long"))?;
+            size += body.len();
+            if size > MAX_LISTING {
+                return Err(Error::answer(what, "its pages are too long together"));
+            }
+            page(&body)?;
             next = header_text(&answer.headers, &header::LINK)
                 .and_then(next_link)
                 .map(|link| url.join(link).map_err(Error::Address))
                 .transpose()?
                 // A page that names itself is the last one.
                 .filter(|next| *next != url);
+            if let Some(elsewhere) = next.as_ref().filter(|next| *next.origin() != home) {
+                let why = format!("its next page is elsewhere, at `{}`", elsewhere.origin());
+                return Err(Error::answer(what, why));
+            }
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Files behind URLs: going on where a download broke, and when not to.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use distribution::client::{FileError, FileHead, FileRequest, Piece, Secret};
 use testkit::{WebRequest, WebServer, respond};
 
@@ -123,6 +126,112 @@ async fn another_part_than_asked_for_is_not_taken() {
             "{part}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_part_of_another_file_is_not_put_behind_this_one() {
+    // A server that knows no `If-Range`, and has another file by now.
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let later = "Mon, 07 Nov 1994 08:49:37 GMT";
+    for (headers, name, now) in [
+        ("ETag: \"a\"\r\n", "ETag", "\"b\""),
+        (
+            "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            "Last-Modified",
+            later,
+        ),
+        (
+            "ETag: W/\"a\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+            "ETag",
+            "W/\"b\"",
+        ),
+    ] {
+        let asked = AtomicUsize::new(0);
+        let server = WebServer::start(move |request, out| match request.header("range") {
+            Some(_) => respond(
+                out,
+                "206 Partial Content",
+                &[("Content-Range", "bytes 6-9/10"), (name, now)],
+                b"wxyz",
+            ),
+            None if asked.fetch_add(1, Ordering::SeqCst) == 0 => begin(out, headers, 6),
+            None => respond(out, "200 OK", &[(name, now)], b"qrstuvwxyz"),
+        });
+        let (bytes, again, _) = read(request(&server.url("/x"))).await.unwrap();
+        assert_eq!((&bytes[..], again), (&b"qrstuvwxyz"[..], 1), "{headers}");
+        assert_eq!(server.take_requests().len(), 3);
+    }
+    // The same file still.
+    let server = WebServer::start(move |request, out| match request.header("range") {
+        None => begin(out, "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 6),
+        Some(_) => respond(
+            out,
+            "206 Partial Content",
+            &[("Content-Range", "bytes 6-9/10"), ("Last-Modified", date)],
+            b"6789",
+        ),
+    });
+    let (bytes, again, _) = read(request(&server.url("/x"))).await.unwrap();
+    assert_eq!((&bytes[..], again), (WHOLE, 0));
+}
+
+#[tokio::test]
+async fn a_part_that_may_not_be_the_last_is_not_taken() {
+    // Nobody ever says how long the file is.
+    let asked = AtomicUsize::new(0);
+    let server = WebServer::start(move |request, out| {
+        let chunked = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\n";
+        match (
+            request.header("range"),
+            asked.fetch_add(1, Ordering::SeqCst),
+        ) {
+            (Some(_), _) => respond(
+                out,
+                "206 Partial Content",
+                &[("Content-Range", "bytes 6-7/*"), ("ETag", "\"a\"")],
+                b"67",
+            ),
+            (None, 0) => out
+                .write_all(format!("{chunked}6\r\n012345\r\n").as_bytes())
+                .unwrap_or_default(),
+            (None, _) => out
+                .write_all(format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n").as_bytes())
+                .unwrap_or_default(),
+        }
+    });
+    let (bytes, again, _) = read(request(&server.url("/x"))).await.unwrap();
+    assert_eq!((&bytes[..], again), (WHOLE, 1));
+    let ranges = server.take_requests();
+    let ranges: Vec<_> = ranges.iter().map(|ask| ask.header("range")).collect();
+    assert_eq!(ranges, [None, Some("bytes=6-"), None]);
+}
+
+#[tokio::test]
+async fn a_part_that_is_longer_than_it_says_is_not_taken() {
+    for (part, rest) in [
+        ("bytes 6-9/10", &b"6789and more"[..]),
+        ("bytes 6-7/10", b"6789"),
+    ] {
+        let server = WebServer::start(move |request, out| match request.header("range") {
+            None => begin(out, "ETag: \"a\"\r\n", 6),
+            Some(_) => respond(out, "206 Partial Content", &[("Content-Range", part)], rest),
+        });
+        let error = read(request(&server.url("/x"))).await.unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{part}: {error}");
+    }
+    // Nobody asked for a part.
+    let first = AtomicUsize::new(0);
+    let odd = WebServer::start(move |_, out| match first.fetch_add(1, Ordering::SeqCst) {
+        0 => begin(out, "", 6),
+        _ => respond(
+            out,
+            "206 Partial Content",
+            &[("Content-Range", "bytes 6-9/10")],
+            b"6789",
+        ),
+    });
+    let error = read(request(&odd.url("/x"))).await.unwrap_err();
+    assert!(error.to_string().contains("all was asked for"), "{error}");
 }
 
 #[tokio::test]

@@ -137,6 +137,41 @@ async fn tags_come_page_by_page_and_circles_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_elsewhere_are_not_followed() {
+    let other = faulty_registry(|_, _| Act::Serve);
+    let elsewhere = format!("http://{}/v2/a/b/tags/list?last=a", other.host());
+    let links = [elsewhere, "//other.invalid/v2/a/b/tags/list".to_owned()];
+    for link in links {
+        let registry = faulty_registry(move |ask, _| {
+            if !ask.path.contains("/tags/list") {
+                return Act::Serve;
+            }
+            let page = Reply::status(200).body(r#"{"name":"a/b","tags":["a"]}"#);
+            Act::Reply(page.header("Link", format!("<{link}>; rel=\"next\"")))
+        });
+        let error = repository(&registry).tags().await.unwrap_err();
+        assert!(error.to_string().contains("is elsewhere, at"), "{error}");
+    }
+    assert!(other.asked().is_empty());
+    // The registry itself may be named whole.
+    let registry = faulty_registry(|ask, _| {
+        if !ask.path.contains("/tags/list") {
+            return Act::Serve;
+        }
+        let page =
+            |tag: &str| Reply::status(200).body(format!(r#"{{"name":"a/b","tags":["{tag}"]}}"#));
+        let host = ask.header("host").unwrap();
+        Act::Reply(if ask.path.contains("last=") {
+            page("b")
+        } else {
+            let link = format!("<http://{host}/v2/a/b/tags/list?last=a>; rel=\"next\"");
+            page("a").header("Link", link)
+        })
+    });
+    assert_eq!(repository(&registry).tags().await.unwrap(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn repositories_come_page_by_page_under_a_scope_of_their_own() {
     let registry = faulty_registry(|ask, _| {
         if !ask.path.contains("/_catalog") {
