@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -127,6 +127,8 @@ pub(crate) struct Outgoing {
     left: u64,
     /// Counts what was handed over, to tell a slow upload from one that stands still.
     handed: Arc<AtomicU64>,
+    /// Why the source failed, for whoever sends it.
+    failed: Arc<Mutex<Option<io::Error>>>,
     on_bytes: Option<OnBytes>,
 }
 
@@ -145,15 +147,17 @@ impl Outgoing {
             left: bytes.len() as u64,
             content: Content::Bytes(bytes),
             handed: Arc::default(),
+            failed: Arc::default(),
             on_bytes: None,
         }
     }
 
-    fn stream(receiver: mpsc::Receiver<io::Result<Bytes>>, size: u64) -> Self {
+    pub(crate) fn stream(receiver: mpsc::Receiver<io::Result<Bytes>>, size: u64) -> Self {
         Self {
             left: size,
             content: Content::Stream(receiver),
             handed: Arc::default(),
+            failed: Arc::default(),
             on_bytes: None,
         }
     }
@@ -169,6 +173,10 @@ impl Outgoing {
 
     pub(crate) fn handed(&self) -> Arc<AtomicU64> {
         self.handed.clone()
+    }
+
+    pub(crate) fn failed(&self) -> Arc<Mutex<Option<io::Error>>> {
+        self.failed.clone()
     }
 
     fn hand_over(&mut self, bytes: Bytes) -> io::Result<Frame<Bytes>> {
@@ -203,11 +211,16 @@ impl Body for Outgoing {
                 Poll::Ready(next) => next,
             },
         };
-        Poll::Ready(Some(match next {
+        let next = match next {
             Some(Ok(bytes)) => self.hand_over(bytes),
             Some(Err(error)) => Err(error),
             None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }))
+        };
+        if let Err(error) = &next {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+        }
+        Poll::Ready(Some(next))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,7 +74,9 @@ pub(crate) struct Transport {
     pub(crate) agent: String,
     idle: Mutex<HashMap<Place, Vec<Line>>>,
     /// Connections to programs, one each. Held while one is begun.
-    shared: sync::Mutex<HashMap<Place, http2::SendRequest<Outgoing>>>,
+    shared: sync::Mutex<HashMap<Place, (u64, http2::SendRequest<Outgoing>)>>,
+    /// How many programs were started, to tell the connections to one place apart.
+    started: AtomicU64,
 }
 
 impl fmt::Debug for Transport {
@@ -95,8 +96,8 @@ struct Line {
 enum Sender {
     /// One at a time.
     Own(http1::SendRequest<Outgoing>),
-    /// Beside those of others.
-    Shared(http2::SendRequest<Outgoing>),
+    /// Beside those of others, on the connection with this number.
+    Shared(u64, http2::SendRequest<Outgoing>),
 }
 
 impl Sender {
@@ -106,7 +107,7 @@ impl Sender {
     ) -> std::result::Result<hyper::Response<Incoming>, TrySendError<Request<Outgoing>>> {
         match self {
             Self::Own(sender) => sender.try_send_request(request).await,
-            Self::Shared(sender) => sender.try_send_request(request).await,
+            Self::Shared(_, sender) => sender.try_send_request(request).await,
         }
     }
 }
@@ -146,6 +147,7 @@ impl Transport {
             agent,
             idle: Mutex::default(),
             shared: sync::Mutex::default(),
+            started: AtomicU64::new(0),
         })
     }
 
@@ -186,6 +188,10 @@ impl Transport {
                     });
                 }
                 Err((_, Some(unsent))) if kept => payload = Some(unsent),
+                Err((error @ Error::Stalled { .. }, _)) => {
+                    self.give_up(place, &line).await;
+                    return Err(error);
+                }
                 Err((error, _)) => return Err(error),
             }
         }
@@ -203,9 +209,10 @@ impl Transport {
     /// The one connection to a program; true if it was there.
     async fn share(&self, place: &Place) -> Result<(Line, bool)> {
         let mut shared = self.shared.lock().await;
-        let known = shared.get(place).filter(|sender| !sender.is_closed());
-        let (sender, kept) = match known {
-            Some(sender) => (sender.clone(), true),
+        let known = shared.get(place);
+        let known = known.filter(|(_, sender)| !sender.is_closed());
+        let (number, sender, kept) = match known {
+            Some((number, sender)) => (*number, sender.clone(), true),
             None => {
                 let connected = self.connect(place).await?;
                 let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -216,16 +223,29 @@ impl Transport {
                     .await
                     .map_err(|error| broken(&place.origin.authority(), &error))?;
                 tokio::spawn(async move { connection.await.ok() });
-                shared.insert(place.clone(), sender.clone());
-                (sender, false)
+                let number = self.started.fetch_add(1, Ordering::Relaxed);
+                shared.insert(place.clone(), (number, sender.clone()));
+                (number, sender, false)
             }
         };
         let line = Line {
-            sender: Sender::Shared(sender),
+            sender: Sender::Shared(number, sender),
             proxy: None,
             public: false,
         };
         Ok((line, kept))
+    }
+
+    /// Has the next request go over another connection, if this one is shared: nothing comes from it, and that it is dead may
+    /// never be told. Whatever else is under way on it goes on.
+    async fn give_up(&self, place: &Place, line: &Line) {
+        let Sender::Shared(number, _) = &line.sender else {
+            return;
+        };
+        let mut shared = self.shared.lock().await;
+        if shared.get(place).is_some_and(|(known, _)| known == number) {
+            shared.remove(place);
+        }
     }
 
     /// A kept connection that still seems to be open.
@@ -329,6 +349,7 @@ impl Transport {
         let host = url.origin().authority();
         let handed = request.body().handed();
         let size = request.body().size();
+        let failed = request.body().failed();
         // Whoever gets content may hash and move it before they answer.
         let after = if *request.method() == Method::GET || *request.method() == Method::HEAD {
             self.patience.stall
@@ -346,8 +367,13 @@ impl Transport {
             match tokio::time::timeout(patience, &mut answer).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(mut error)) => {
+                    // HTTP/2 does not say that it was the body that failed.
+                    let own = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(own) = own {
+                        return Err((Error::Source(own), None));
+                    }
                     let unsent = error.take_message().map(Request::into_body);
-                    return Err((sent_error(&host, error.error()), unsent));
+                    return Err((broken(&host, error.error()), unsent));
                 }
                 Err(_) => {
                     let now = handed.load(Ordering::Relaxed);
@@ -359,17 +385,6 @@ impl Transport {
                 }
             }
         }
-    }
-}
-
-/// What went wrong while a request was sent: its own body, or the connection.
-fn sent_error(host: &str, error: &hyper::Error) -> Error {
-    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
-    match cause {
-        Some(cause) if error.is_user() => {
-            Error::Source(io::Error::new(cause.kind(), cause.to_string()))
-        }
-        _ => broken(host, error),
     }
 }
 
@@ -395,6 +410,9 @@ impl Body {
         }
         loop {
             let Ok(frame) = tokio::time::timeout(self.stall, self.body.frame()).await else {
+                if let Some((transport, place, line)) = self.home.take() {
+                    transport.give_up(&place, &line).await;
+                }
                 return Err(Error::Stalled {
                     host: self.host.clone(),
                     after: self.stall,
@@ -444,5 +462,92 @@ impl Body {
     pub(crate) async fn drain(mut self) {
         // A long or broken rest costs the connection and nothing else.
         self.bounded(MAX_DRAIN).await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
+    use hyper::service::service_fn;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn place(script: &str) -> Place {
+        Place {
+            origin: url().origin().clone(),
+            way: Way::Command(["sh", "-c", script].map(str::to_owned).into()),
+        }
+    }
+
+    fn url() -> Url {
+        "http://host/v2/".parse().unwrap()
+    }
+
+    fn transport(stall: Duration) -> Arc<Transport> {
+        let patience = Patience {
+            stall,
+            ..Patience::default()
+        };
+        Transport::new(patience, Proxies::default(), "test".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_program_that_says_nothing_is_started_anew() {
+        let transport = transport(Duration::from_millis(1));
+        let place = place("exec 3>&1; exec cat >/dev/null");
+        let get = async || {
+            let (url, headers, body) = (url(), HeaderMap::new(), Outgoing::empty());
+            let sent = transport.send(&place, &url, &Method::GET, &headers, body);
+            sent.await.unwrap_err()
+        };
+        let (line, kept) = transport.share(&place).await.unwrap();
+        assert!(!kept);
+        assert!(transport.share(&place).await.unwrap().1);
+        let error = get().await;
+        assert!(matches!(error, Error::Stalled { .. }), "{error}");
+        let (_, kept) = transport.share(&place).await.unwrap();
+        assert!(!kept, "the same connection");
+        // Who is late to notice takes nothing from the new one.
+        transport.give_up(&place, &line).await;
+        assert!(transport.share(&place).await.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_is_no_broken_connection() {
+        let transport = transport(Duration::from_secs(60));
+        let place = place("exit 1");
+        let (here, there) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                request.into_body().collect().await.ok();
+                Ok::<_, Infallible>(hyper::Response::new(String::new()))
+            });
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(there), service)
+                .await
+                .ok();
+        });
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .handshake(TokioIo::new(here))
+            .await
+            .unwrap();
+        tokio::spawn(async move { connection.await.ok() });
+        transport
+            .shared
+            .lock()
+            .await
+            .insert(place.clone(), (u64::MAX, sender));
+        let (pieces, receiver) = mpsc::channel(2);
+        pieces.try_send(Ok(Bytes::from_static(b"some"))).unwrap();
+        pieces.try_send(Err(io::Error::other("bad disk"))).unwrap();
+        let body = Outgoing::stream(receiver, 1000);
+        let (url, headers) = (url(), HeaderMap::new());
+        let sent = transport.send(&place, &url, &Method::PUT, &headers, body);
+        let error = sent.await.unwrap_err();
+        assert!(matches!(&error, Error::Source(_)), "{error}");
+        assert!(error.to_string().contains("bad disk"), "{error}");
     }
 }
