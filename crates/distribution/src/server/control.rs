@@ -2,7 +2,7 @@
 //!
 //! They come by a socket in the folder, a line of JSON each way. Only the server's own user and root are listened to.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -23,6 +23,9 @@ const NAME: &str = "control";
 
 /// The longest order.
 const LIMIT: u64 = 64 << 10;
+
+/// The longest answer that is read: the past of a tag may be long.
+const ANSWER: u64 = 64 << 20;
 
 /// What a server may be told to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,14 +246,50 @@ impl Drop for Control {
 /// No server can be reached there: it is of another user, or an older one.
 pub fn order(folder: &Path, order: &Order) -> io::Result<Done> {
     let folder = open(folder)?;
+    // Whose socket it is: a server that ends takes it away.
+    let server = rustix::fs::statat(&folder, NAME, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
     let mut stream = UnixStream::connect(address(&folder))?;
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    if answer.is_empty() {
-        return Err(io::Error::other("the server does not listen to this user"));
+    let answered = stream
+        .write_all(&line)
+        .and_then(|()| BufReader::new(stream.take(ANSWER)).read_line(&mut answer));
+    match answered {
+        Ok(1..) => Ok(serde_json::from_str(&answer)?),
+        Err(error) if !is_silence(&error) => Err(error),
+        _ if [server, 0].contains(&rustix::process::geteuid().as_raw()) => {
+            Err(io::Error::other("the server ended before it had answered"))
+        }
+        _ => Err(io::Error::other("the server does not listen to this user")),
     }
-    Ok(serde_json::from_str(&answer)?)
+}
+
+/// Whether the other side has closed the connection.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server of the same user that says nothing is one that ends.
+    #[test]
+    fn a_server_that_ends_does_not_answer() {
+        let home = tempfile::tempdir().unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(home.path().join(NAME)).unwrap();
+        let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let collect = Order::Collect {
+            grace: None,
+            upload_age: None,
+            dry_run: true,
+        };
+        let error = order(home.path(), &collect).unwrap_err();
+        assert_eq!(error.to_string(), "the server ended before it had answered");
+        server.join().unwrap();
+    }
 }

@@ -4,6 +4,7 @@
 //! hook that does not answer is tried again for a while; what its queue has no room for is lost and counted. What waits when
 //! the server ends is sent by the next one, if the hook has a folder for it (`spool`).
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,14 +82,6 @@ pub enum HookError {
     /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[source] crate::client::Error),
-    /// The folder for events that wait cannot be used.
-    #[error("cannot keep events in `{}`: {source}", .folder.display())]
-    Spool {
-        /// Which folder.
-        folder: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 /// All hooks and their queues.
@@ -97,6 +90,8 @@ pub(crate) struct Hooks {
     all: Vec<(Hook, Arc<Queue>)>,
     /// Events that no queue had room for.
     pub(crate) lost: AtomicU64,
+    /// Folders that cannot be used: what waits there is in memory only.
+    pub(crate) unkept: Vec<(PathBuf, io::Error)>,
 }
 
 impl Hooks {
@@ -105,13 +100,16 @@ impl Hooks {
         let tls = Tls::new(&Certificates::default(), true).map_err(HookError::Tls)?;
         let agent = format!("barque/{}", env!("CARGO_PKG_VERSION"));
         let transport = Transport::new(Patience::default(), proxies, agent);
-        let mut all = Vec::new();
+        let (mut all, mut unkept) = (Vec::new(), Vec::new());
         for hook in hooks {
             let queue = match &hook.spool {
-                Some(folder) => Queue::open(folder, &hook.url.to_string()).map_err(|source| {
-                    let folder = folder.clone();
-                    HookError::Spool { folder, source }
-                })?,
+                Some(folder) => match Queue::open(folder, &name(&hook.url)) {
+                    Ok(queue) => queue,
+                    Err(error) => {
+                        unkept.push((folder.clone(), error));
+                        Queue::default()
+                    }
+                },
                 None => Queue::default(),
             };
             let queue = Arc::new(queue);
@@ -122,6 +120,7 @@ impl Hooks {
         Ok(Self {
             all,
             lost: AtomicU64::default(),
+            unkept,
         })
     }
 
@@ -164,6 +163,11 @@ impl Event {
         self.tags = tags.iter().map(ToString::to_string).collect();
         self
     }
+}
+
+/// All of the address: a query may hold what tells two hooks apart, which the text for people leaves out.
+fn name(url: &Url) -> String {
+    format!("{}{}", url.origin(), url.path())
 }
 
 async fn send_all(hook: Hook, queue: Arc<Queue>, transport: Arc<Transport>, tls: Tls) {
@@ -223,4 +227,16 @@ fn signature(secret: &Secret, body: &str) -> String {
         write!(text, "{byte:02x}").ok();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_that_differ_in_their_query_have_queues_of_their_own() {
+        let name = |url: &str| name(&url.parse().unwrap());
+        assert_eq!(name("https://a.example/b?c=d"), "https://a.example/b?c=d");
+        assert_ne!(name("https://a.example/b?c=d"), name("https://a.example/b"));
+    }
 }

@@ -199,10 +199,16 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// TLS cannot be set up, or a folder for events that wait.
+    /// TLS cannot be set up.
     pub fn with_hooks(mut self, hooks: Vec<Hook>, proxies: Proxies) -> Result<Self, HookError> {
         self.hooks = Hooks::start(hooks, proxies)?;
         Ok(self)
+    }
+
+    /// Folders in which no events can wait for the next server, and why: they wait in memory only.
+    pub fn unkept_events(&self) -> impl Iterator<Item = (&std::path::Path, &std::io::Error)> {
+        let unkept = self.hooks.unkept.iter();
+        unkept.map(|(folder, error)| (folder.as_path(), error))
     }
 
     /// Tells of each request.

@@ -167,7 +167,9 @@ impl Policy {
                     .keep_for
                     .is_some_and(|age| at.saturating_add(age) >= now);
                 let used = rule.keep_pulled.is_some_and(|age| {
-                    let pulled = pulls.get(&digest).map_or(0, |pulled| pulled + PULL_STEP);
+                    let pulled = pulls
+                        .get(&digest)
+                        .map_or(0, |pulled| pulled.saturating_add(PULL_STEP));
                     pulled.max(at).saturating_add(age) >= now
                 });
                 if recent || used || rule.keep_last.is_some_and(|count| place < count) {

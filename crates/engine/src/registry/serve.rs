@@ -31,6 +31,8 @@ pub enum Served {
     ReloadFailed(RegistryError),
     /// It takes no orders from other programs on this machine.
     Deaf(std::io::Error),
+    /// Events that wait for webhooks are kept in memory only: the folder for them cannot be used.
+    EventsUnkept(std::path::PathBuf, String),
     /// It was told to end, and finishes what is under way.
     Stopping,
 }
@@ -61,6 +63,9 @@ pub fn serve(
             .with_upstreams(upstreams(place)?)
             .with_hooks(hooks(place)?, place.proxies()?)
             .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;
+        for (folder, error) in registry.unkept_events() {
+            tell(Served::EventsUnkept(folder.to_owned(), error.to_string()));
+        }
         if settings.access_log {
             let tell = tell.clone();
             let observer = move |record: &AccessRecord| tell(Served::Answered(record.clone()));

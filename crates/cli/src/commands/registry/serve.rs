@@ -75,6 +75,10 @@ pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
         Served::Deaf(error) => render::talk(&format!(
             "warning: `registry gc`, `history` and `restore` cannot reach this server: {error}"
         )),
+        Served::EventsUnkept(folder, error) => render::talk(&format!(
+            "warning: what waits for webhooks is lost when this server ends: cannot keep it in `{}`: {error}",
+            folder.display()
+        )),
         Served::Stopping => render::talk("stopping: what is under way is finished first"),
     })?;
     DONE

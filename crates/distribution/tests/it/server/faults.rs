@@ -245,3 +245,75 @@ async fn what_is_taken_over_a_bucket_is_whole() {
         what_is_taken_is_whole(Desk::shaky(&store, Config::default())).await;
     }
 }
+
+/// Whatever request of a finish fails, what it published or may still publish is not replaced by another's bytes; the same
+/// finish may come again.
+#[tokio::test]
+async fn what_is_being_finished_takes_nothing_more() {
+    use distribution::server::storage::{Storage, StorageError};
+    use http_body_util::{BodyExt, Full};
+    use oci::Algorithm;
+
+    let repository = "a".parse().unwrap();
+    let (first, second) = (b"first".as_slice(), b" second".as_slice());
+    let both = digest(&[first, second].concat());
+    let body = |bytes: &'static [u8]| {
+        Full::new(hyper::body::Bytes::from_static(bytes)).map_err(|never| match never {})
+    };
+    for fault in [Fault::Refused, Fault::Lost, Fault::Dead] {
+        let (mut n, mut refused) = (0, 0);
+        loop {
+            let store = Shaky::default();
+            let storage = store.open(distribution::server::storage::Clock::system());
+            let id = storage
+                .start_upload(&repository, Algorithm::Sha256)
+                .await
+                .unwrap();
+            storage
+                .append(&repository, id, None, &mut body(first), 100)
+                .await
+                .unwrap();
+            store.fail(n, fault);
+            let finished = storage
+                .finish_upload(&repository, id, &digest(first))
+                .await
+                .is_ok();
+            let failed = store.heal();
+            let published = storage.blob(&repository, &digest(first)).await.unwrap();
+            assert!(published.is_some() || !finished, "{fault:?} at {n}");
+            let there = storage.upload(&repository, id).await.is_ok();
+            let more = storage
+                .append(&repository, id, None, &mut body(second), 100)
+                .await;
+            if let Err(more) = more {
+                let other = storage.finish_upload(&repository, id, &both).await;
+                for error in [more, other.unwrap_err()] {
+                    assert!(matches!(error, StorageError::UploadUnknown), "{error}");
+                }
+                if there {
+                    refused += 1;
+                    storage
+                        .append(&repository, id, None, &mut body(b""), 100)
+                        .await
+                        .unwrap();
+                    storage
+                        .finish_upload(&repository, id, &digest(first))
+                        .await
+                        .unwrap();
+                }
+                let desk = Desk::shaky(&store, Config::default());
+                let path = format!("/v2/a/blobs/{}", digest(first));
+                assert_eq!(&desk.get(&path).await.is(200).body[..], first);
+            } else {
+                // Nothing had begun.
+                assert_eq!(published, None, "{fault:?} at {n}");
+                storage.finish_upload(&repository, id, &both).await.unwrap();
+            }
+            if !failed {
+                break;
+            }
+            n += 1;
+        }
+        assert!(refused > 2, "{fault:?}: {refused} of {n}");
+    }
+}

@@ -124,3 +124,30 @@ async fn events_that_wait_outlive_the_server() {
     }
     drop(second);
 }
+
+/// A server whose folder for events cannot be used tells them all the same.
+#[tokio::test]
+async fn events_wait_in_memory_where_there_is_no_folder_for_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let hook = Hook {
+        url: format!("http://{}/hook", listener.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        actions: Vec::new(),
+        repositories: vec![Pattern::new("**")],
+        secret: None,
+        backoff: Duration::from_millis(1),
+        spool: Some(file.path().join("hooks")),
+    };
+    let mut desk = Desk::local();
+    desk.registry = Registry::new(desk.registry.storage().clone(), Config::default())
+        .with_hooks(vec![hook], Proxies::default())
+        .unwrap();
+    let unkept: Vec<_> = desk.registry.unkept_events().collect();
+    assert_eq!(unkept.len(), 1);
+    assert_eq!(unkept[0].0, file.path().join("hooks"));
+    desk.push_image("team/app", "v1", "1").await;
+    let event = event(&take(&listener, "200 fine").await);
+    assert_eq!(event["tags"][0], "v1");
+}

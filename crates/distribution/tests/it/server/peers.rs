@@ -24,7 +24,8 @@ pub(super) async fn peer(home: &Path, program: &str, arguments: &[&str]) -> Opti
     match output {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: `{program}` is not installed");
+            let test = testkit::running_test();
+            testkit::skipped(&test, &format!("`{program}` is not installed"));
             None
         }
         Err(error) => panic!("{program}: {error}"),

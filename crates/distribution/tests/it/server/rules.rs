@@ -203,6 +203,9 @@ async fn tags_that_nobody_pulls_go(desk: Desk) {
     // What was pulled is known after a restart, too, and a push of the same does not forget it.
     desk.push_image("team/app", "d", "4").await;
     desk.collect(1000 * HOUR, false).await;
+    // Nobody waits for the note of a pull but who asks this server for them.
+    let repository = "team/app".parse().unwrap();
+    desk.storage().manifests(&repository).await.unwrap();
     let desk = desk.restart();
     let policy = Policy {
         tags: vec![Retention {

@@ -578,6 +578,7 @@ impl Storage for Local {
             let manifest = state.manifests.get(&digest);
             manifest.is_some_and(|manifest| manifest.pulled.saturating_add(PULL_STEP) <= now)
         };
+        // Without the lock that writers share; asked again under it.
         if !matches!(self.look(repository, is_due).await, Ok(Some(true))) {
             return;
         }
@@ -586,7 +587,8 @@ impl Storage for Local {
             folder
                 .existing(&repository)?
                 .transact(Durability::Lazy, |state| {
-                    let event = state.manifests.get(&digest).map(|manifest| {
+                    let manifest = state.manifests.get(&digest).filter(|_| is_due(state));
+                    let event = manifest.map(|manifest| {
                         let pulled = now;
                         let manifest = state::Manifest {
                             pulled,

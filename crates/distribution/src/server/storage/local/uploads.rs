@@ -5,9 +5,9 @@
 //! power cut leaves holes in it, the digest at the end does not fit.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
@@ -29,6 +29,42 @@ const WRITE_BACK: u64 = 32 << 20;
 /// How long a request waits for another that writes to the same upload.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// What the disk was told to begin with. The kernel tells of an error once for all that share an open file, so that what
+/// this hears is not heard again by the sync at the end.
+#[derive(Debug, Default)]
+struct WriteBack {
+    task: Option<JoinHandle<()>>,
+    /// Held as long as the disk is at work. An error stays.
+    failed: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl WriteBack {
+    fn is_idle(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn begin(&mut self, file: File) {
+        let failed = self.failed.clone();
+        self.task = Some(spawn_blocking(move || {
+            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = file.sync_data() {
+                *failed = Some(error);
+            }
+        }));
+    }
+
+    /// What came of it. If it is under way this waits; a task that has not begun has heard nothing.
+    fn result(&self) -> io::Result<()> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map_or(Ok(()), |error| {
+            let error = error
+                .raw_os_error()
+                .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            Err(error)
+        })
+    }
+}
+
 /// An upload that is open.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -40,7 +76,7 @@ pub(super) struct Upload {
     received: u64,
     /// So much of it was there when the disk was last told to begin.
     written_back: u64,
-    writing_back: Option<JoinHandle<()>>,
+    writing_back: WriteBack,
     /// Finished, cancelled, or failed: whoever waited for it finds nothing.
     gone: bool,
 }
@@ -72,19 +108,26 @@ impl Upload {
     }
 
     /// Has the disk begin with what came so far, so that the end of a large upload need not wait for all of it.
-    fn write_back(&mut self) {
-        let idle = self
-            .writing_back
-            .as_ref()
-            .is_none_or(JoinHandle::is_finished);
-        if idle && self.received - self.written_back >= WRITE_BACK {
-            let Ok(file) = self.file.try_clone() else {
-                return;
-            };
-            self.written_back = self.received;
-            // If this fails the sync at the end does, too.
-            self.writing_back = Some(spawn_blocking(move || drop(file.sync_data())));
+    fn write_back(&mut self) -> Result<()> {
+        if self.writing_back.is_idle() && self.received - self.written_back >= WRITE_BACK {
+            self.writing_back
+                .result()
+                .map_err(files::failed("sync", &self.path))?;
+            if let Ok(file) = self.file.try_clone() {
+                self.written_back = self.received;
+                self.writing_back.begin(file);
+            }
         }
+        Ok(())
+    }
+
+    /// Makes all that came survive a power cut.
+    fn sync(&self) -> Result<()> {
+        files::sync(&self.file, &self.path)?;
+        // In this order: what began before the sync and ends after it is waited for.
+        self.writing_back
+            .result()
+            .map_err(files::failed("sync", &self.path))
     }
 
     /// Opens what an earlier run of the server left.
@@ -106,7 +149,7 @@ impl Upload {
             hasher,
             received,
             written_back: received,
-            writing_back: None,
+            writing_back: WriteBack::default(),
             gone: false,
         }))
     }
@@ -149,7 +192,7 @@ impl Folder {
             hasher: Hasher::new(algorithm),
             received: 0,
             written_back: 0,
-            writing_back: None,
+            writing_back: WriteBack::default(),
             gone: false,
         };
         self.uploads
@@ -210,7 +253,11 @@ impl Folder {
                 found: Box::new(found),
             });
         }
-        files::sync(&upload.file, &upload.path)?;
+        if let Err(error) = upload.sync() {
+            // The next sync would say that all is well.
+            drop(self.forget(id, upload));
+            return Err(error);
+        }
         let size = upload.received;
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         let path = self.content_path(expected);
@@ -343,7 +390,7 @@ impl Writer {
             sender.send(hasher).ok()
         });
         Self::Busy(spawn_blocking(move || {
-            upload.write_back();
+            upload.write_back()?;
             upload.write(&batch, &hashed)?;
             Ok(upload)
         }))
@@ -374,4 +421,43 @@ async fn fill(body: Incoming<'_>, room: &mut u64, limit: u64) -> (Vec<Bytes>, Op
         batch.push(piece);
     }
     (batch, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Clock;
+    use super::*;
+
+    /// A file that can be written to and not synced.
+    fn unsyncable() -> File {
+        let (one, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        File::from(std::os::fd::OwnedFd::from(one))
+    }
+
+    /// The sync at the end does not hear of an error that the early one was told of.
+    #[tokio::test]
+    async fn an_upload_whose_early_sync_failed_is_not_finished() {
+        let home = tempfile::tempdir().unwrap();
+        let storage = Local::open(home.path(), Clock::system()).unwrap();
+        let repository: Repository = "team/app".parse().unwrap();
+        let id = storage.start(&repository, Algorithm::Sha256).await.unwrap();
+        let mut upload = storage.take(&repository, id).await.unwrap();
+        upload.writing_back.begin(unsyncable());
+        upload.writing_back.task.take().unwrap().await.unwrap();
+        // Nothing more is begun, either.
+        upload.received = WRITE_BACK;
+        let error = upload.write_back().unwrap_err();
+        assert!(matches!(error, StorageError::Io { verb: "sync", .. }));
+        upload.received = 0;
+        drop(upload);
+        let nothing = Digest::sha256_of(b"");
+        let error = storage.finish(&repository, id, &nothing).await.unwrap_err();
+        assert!(
+            matches!(error, StorageError::Io { verb: "sync", .. }),
+            "{error}"
+        );
+        let error = storage.finish(&repository, id, &nothing).await.unwrap_err();
+        assert!(matches!(error, StorageError::UploadUnknown), "{error}");
+        assert!(!storage.0.content_path(&nothing).exists());
+    }
 }

@@ -95,6 +95,8 @@ struct Inner {
     redirect: bool,
     /// Which pulls were noted, and when.
     noted: Mutex<HashMap<(Repository, Digest), u64>>,
+    /// Notes of pulls that are under way.
+    noting: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 /// An error of the object store, with what was tried on what.
@@ -157,6 +159,7 @@ impl Object {
             clock,
             redirect,
             noted: Mutex::default(),
+            noting: Mutex::default(),
         }))
     }
 }
@@ -403,8 +406,7 @@ impl Storage for Object {
     }
 
     async fn note_pull(&self, repository: &Repository, digest: &Digest) {
-        // As the trait has it.
-        drop(self.0.note_pull(repository, digest).await);
+        self.0.note_pull(repository, digest);
     }
 
     async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()> {

@@ -1,7 +1,7 @@
 //! When manifests were pulled: objects without content, whose names say it. The newest counts; collections take the others.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use hyper::body::Bytes;
 use object_store::ObjectMeta;
@@ -22,26 +22,42 @@ fn read(meta: &ObjectMeta) -> Option<(Digest, u64)> {
 }
 
 impl Inner {
-    pub(super) async fn note_pull(&self, repository: &Repository, digest: &Digest) -> Result<()> {
+    /// Notes a pull, without anybody waiting for it. Within a runtime.
+    pub(super) fn note_pull(self: &Arc<Self>, repository: &Repository, digest: &Digest) {
         let at = self.clock.now() / PULL_STEP * PULL_STEP;
         let key = (repository.clone(), *digest);
         {
             let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
             if noted.get(&key).is_some_and(|noted| *noted >= at) {
-                return Ok(());
+                return;
             }
             if noted.len() >= NOTED {
                 noted.clear();
             }
             noted.insert(key, at);
         }
-        let place = self.keys.pulls_of(repository, digest);
-        self.put(&below(&place, &format!("{at:x}")), Bytes::new())
-            .await
+        let place = below(&self.keys.pulls_of(repository, digest), &format!("{at:x}"));
+        let inner = self.clone();
+        // If it cannot be noted, the next pull may.
+        let note = tokio::spawn(async move { drop(inner.put(&place, Bytes::new()).await) });
+        let mut noting = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        noting.retain(|note| !note.is_finished());
+        noting.push(note);
+    }
+
+    /// Waits for the notes that are under way from this server.
+    async fn pulls_noted(&self) {
+        let noting =
+            std::mem::take(&mut *self.noting.lock().unwrap_or_else(PoisonError::into_inner));
+        for note in noting {
+            // One that failed was none.
+            drop(note.await);
+        }
     }
 
     /// When the manifests of a repository were last pulled, those that were.
     pub(super) async fn pulls(&self, repository: &Repository) -> Result<HashMap<Digest, u64>> {
+        self.pulls_noted().await;
         let mut pulls = HashMap::new();
         for meta in self.list(&self.keys.pulled(repository)).await? {
             if let Some((digest, at)) = read(&meta) {

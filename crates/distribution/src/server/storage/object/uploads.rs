@@ -1,7 +1,7 @@
 //! Uploads: parts of a multipart upload that any server goes on with.
 //!
 //! ```text
-//! uploads/<id>/state     whose it is, how far it is, the hash so far, the parts
+//! uploads/<id>/state     whose it is, how far it is, the hash so far, the parts; the digest once it is being finished
 //! uploads/<id>/tail.<n>  bytes that are too few for a part
 //! content/<id>           what it becomes; the multipart upload goes there from the beginning
 //! ```
@@ -40,6 +40,9 @@ pub(super) struct Upload {
     tail: Option<(u64, usize)>,
     /// Counts the requests, so that two tails never have one name.
     requests: u64,
+    /// The digest under which somebody is publishing it. From then on it stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finishing: Option<String>,
 }
 
 /// An upload while a request adds to it.
@@ -54,6 +57,17 @@ fn algorithm_of(name: &str) -> Option<Algorithm> {
     [Algorithm::Sha256, Algorithm::Sha512]
         .into_iter()
         .find(|algorithm| algorithm.name() == name)
+}
+
+/// Takes a body that has to be empty: what it is for takes nothing more.
+async fn nothing(body: Incoming<'_>) -> Result<()> {
+    while let Some(frame) = body.frame().await {
+        let piece = frame.map_err(StorageError::Interrupted)?.into_data();
+        if piece.is_ok_and(|piece| !piece.is_empty()) {
+            return Err(StorageError::UploadUnknown);
+        }
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -76,6 +90,7 @@ impl Inner {
             parts: Vec::new(),
             tail: None,
             requests: 0,
+            finishing: None,
         };
         self.write_state(id, &upload, None).await?;
         Ok(id)
@@ -148,6 +163,9 @@ impl Inner {
             return Err(StorageError::Offset {
                 received: upload.received,
             });
+        }
+        if upload.finishing.is_some() {
+            return nothing(body).await.map(|()| upload.received);
         }
         let old_tail = upload.tail;
         let mut growing = self.grow(id, upload).await?;
@@ -236,9 +254,22 @@ impl Inner {
         id: UploadId,
         expected: &Digest,
     ) -> Result<u64> {
-        let (upload, _) = self.upload(repository, id).await?;
+        let (upload, version) = self.upload(repository, id).await?;
+        let named = expected.to_string();
+        if upload
+            .finishing
+            .as_ref()
+            .is_some_and(|digest| *digest != named)
+        {
+            return Err(StorageError::UploadUnknown);
+        }
+        // It may have been published by a server that died while it forgot the rest.
+        let size = upload.received;
+        if upload.finishing.is_some() && self.link_to_existing(repository, expected, size).await? {
+            drop(self.forget_upload(id, &upload).await);
+            return Ok(size);
+        }
         let mut growing = self.grow(id, upload).await?;
-        let size = growing.upload.received;
         let same = growing.upload.algorithm == expected.algorithm().name();
         if same {
             let found = growing.hasher.clone().finish();
@@ -251,6 +282,11 @@ impl Inner {
             // What stays of it is taken away by a collection.
             drop(self.forget_upload(id, &growing.upload).await);
             return Ok(size);
+        }
+        // Others that go on with it see this, or this sees that they did. Whose answer was lost may come again.
+        if growing.upload.finishing.is_none() {
+            growing.upload.finishing = Some(named);
+            self.write_state(id, &growing.upload, Some(version)).await?;
         }
         let path = self.keys.content(&id.to_string());
         if growing.upload.multipart.is_some() {
