@@ -46,7 +46,7 @@ pub(crate) enum When {
 pub(crate) fn run(args: Pull, context: &Context) -> Outcome {
     let request = PullRequest {
         image: args.image,
-        platform: Some(args.platforms.join(",")).filter(|text| !text.is_empty()),
+        platform: (!args.platforms.is_empty()).then(|| args.platforms.join(",")),
         all_tags: args.all_tags,
         all_platforms: args.all_platforms,
     };

@@ -116,6 +116,8 @@ fn a_build_pushes_and_another_machine_has_it_for_all_platforms() {
     assert!(pushed.ok().contains(digest), "{}", pushed.stdout);
     let one = there.barque(&["pull", "-q", "--platform", "linux/arm64", &name]);
     assert_eq!(one.ok(), name);
+    let none = there.barque(&["pull", "-q", "--platform", "", &name]);
+    assert!(none.fails(1).contains("platform"), "{}", none.stderr);
 }
 
 #[test]

@@ -187,9 +187,7 @@ async fn resumed(
         match fetched {
             Ok(()) => return Ok(()),
             // It was what came that was good, and that it ended that was not.
-            Err(Error::Exchange(error)) if error.is_transient() || error.is_interrupted() => {
-                return Err(Error::Exchange(error));
-            }
+            Err(error) if leaves_what_came(&error) => return Err(error),
             Err(error) => {
                 turn.forget()?;
                 if earlier == 0 {
@@ -197,6 +195,32 @@ async fn resumed(
                 }
             }
         }
+    }
+}
+
+/// True if an error says nothing against the bytes that came before it: whoever is next goes on after them.
+fn leaves_what_came(error: &Error) -> bool {
+    use distribution::client::{Error as Client, Kind};
+    match error {
+        Error::Exchange(error) => match error.as_ref() {
+            // Other answers may be to the part that was asked for.
+            ExchangeError::Registry(error) => match error {
+                Client::Connect { .. }
+                | Client::Credentials { .. }
+                | Client::Realm { .. }
+                | Client::Scheme { .. }
+                | Client::Configuration { .. }
+                | Client::Proxy { .. }
+                | Client::Blocked(_) => true,
+                _ => matches!(
+                    error.kind(),
+                    Kind::Transient | Kind::NotFound | Kind::Unauthorized | Kind::Denied
+                ),
+            },
+            error => error.is_transient() || error.is_interrupted(),
+        },
+        Error::Store(error) => matches!(error.kind(), store::Kind::Full | store::Kind::Denied),
+        _ => false,
     }
 }
 

@@ -15,6 +15,9 @@ use crate::transfer::platform::images;
 /// Most images that an index may list.
 const MAX_IMAGES: usize = 100;
 
+/// Most entries of an index that is brought as it is: each image may have attestations.
+const MAX_ENTRIES: usize = 4 * MAX_IMAGES;
+
 impl Job {
     /// Brings an index: all that it lists, and the index as it came; or the images for some platforms, and an index of those.
     ///
@@ -47,6 +50,10 @@ impl Job {
             }
         };
         let chosen = match wanted {
+            None if index.manifests.len() > MAX_ENTRIES => {
+                let why = format!("its index lists more than {MAX_ENTRIES} manifests");
+                return Err(platform::image_error(&shown, &why));
+            }
             None => images(&index.manifests),
             Some(wanted) => {
                 let mut chosen: Vec<&Descriptor> = Vec::new();
@@ -59,6 +66,9 @@ impl Job {
                 chosen
             }
         };
+        if chosen.is_empty() {
+            return Err(platform::image_error(&shown, "its index lists no image"));
+        }
         if chosen.len() > MAX_IMAGES {
             let why = format!("its index lists more than {MAX_IMAGES} images");
             return Err(platform::image_error(&shown, &why));

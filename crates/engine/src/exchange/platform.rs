@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 4;
 const MAX_LAYERS: usize = 1000;
 
 /// An image's documents, fetched and consistent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Found {
     /// What the reference named: the image's manifest or an index.
     pub(crate) named: Fetched,

@@ -322,13 +322,7 @@ impl Job {
         if let Some(platform) = platform {
             self.check_platform(&platform)?;
         }
-        let found = Found {
-            named: found.named.clone(),
-            indexes: found.indexes.clone(),
-            fetched: found.fetched.clone(),
-            manifest: found.manifest.clone(),
-        };
-        self.put(found, config.into()).await.map(Some)
+        self.put(found.clone(), config.into()).await.map(Some)
     }
 
     /// An image for something else is an error if a platform was asked for, and worth a word otherwise.

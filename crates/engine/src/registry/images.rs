@@ -16,7 +16,7 @@ use distribution::server::storage::{
 };
 use distribution::server::{Config, Registry, serve_stream};
 use http_body_util::BodyExt as _;
-use oci::{Algorithm, Descriptor, Digest, Document, Reference, Repository, Tag};
+use oci::{Algorithm, Descriptor, Digest, Document, Index, Manifest, Reference, Repository, Tag};
 use store::{BlobIngest, Expected, Lease, NewImage, NewIndex, Store};
 
 use super::{RegistryError, names};
@@ -66,6 +66,23 @@ impl std::fmt::Debug for Images {
     }
 }
 
+/// Something that an index lists beside images.
+struct Attached {
+    bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
+/// True for a manifest of something that cannot be a root filesystem: an attestation.
+fn is_attached(manifest: &Manifest) -> bool {
+    let is_layer = |layer: &Descriptor| layer.media_type.contains(".tar");
+    !manifest.layers.is_empty() && !manifest.layers.iter().any(is_layer)
+}
+
+fn media_type_of(manifest: &Manifest) -> String {
+    let said = manifest.media_type.as_deref();
+    said.unwrap_or(oci::media_type::OCI_MANIFEST).to_owned()
+}
+
 fn failed(verb: &'static str, error: impl ToString) -> StorageError {
     StorageError::Io {
         verb,
@@ -95,6 +112,49 @@ impl Images {
         uploads.insert(id, upload);
     }
 
+    /// Something that an index lists beside images, an attestation; `None` if that is not here, or is something else.
+    fn attached(&self, digest: &Digest) -> std::result::Result<Option<Attached>, store::Error> {
+        let is_small = |blob: &store::Blob| blob.size() <= oci::MAX_DOCUMENT_SIZE;
+        if !self.store().blob(digest)?.as_ref().is_some_and(is_small) {
+            return Ok(None);
+        }
+        let bytes = self.store().read_blob(digest)?;
+        Ok(match Document::parse(&bytes, None) {
+            Ok(Document::Manifest(manifest)) if is_attached(&manifest) => Some(Attached {
+                bytes,
+                manifest: *manifest,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Names an index. What it lists beside images stays with those.
+    fn put_index(
+        &self,
+        manifest: &NewManifest,
+        index: &Index,
+        names: &[Reference],
+    ) -> std::result::Result<(), Error> {
+        let mut also = Vec::new();
+        for entry in &index.manifests {
+            if self.store().image(&entry.digest)?.is_none()
+                && let Some(attached) = self.attached(&entry.digest)?
+            {
+                also.extend(attached.manifest.layers.iter().map(|layer| layer.digest));
+                also.extend([attached.manifest.config.digest, entry.digest]);
+            }
+        }
+        self.lease.claim_blobs(&also)?;
+        self.lease.put_index(NewIndex {
+            bytes: &manifest.bytes,
+            media_type: Some(&manifest.media_type),
+            names,
+            also: &also,
+            by: "push",
+        })?;
+        Ok(())
+    }
+
     /// Makes an image of a manifest and the blobs that came.
     fn put_image(
         &self,
@@ -108,17 +168,13 @@ impl Images {
         })?;
         let parsed = match document {
             Document::Manifest(parsed) => parsed,
-            Document::Index(_) => {
-                self.lease.put_index(NewIndex {
-                    bytes: &manifest.bytes,
-                    media_type: Some(&manifest.media_type),
-                    names,
-                    also: &[],
-                    by: "push",
-                })?;
-                return Ok(());
-            }
+            Document::Index(index) => return self.put_index(manifest, &index, names),
         };
+        if manifest.tags.is_empty() && is_attached(&parsed) {
+            // It is no image. The index that lists it comes next.
+            self.lease.put_blob(&manifest.bytes)?;
+            return Ok(());
+        }
         let config = self.store().read_blob(&parsed.config.digest)?;
         let image: oci::ImageConfig =
             serde_json::from_slice(&config).map_err(|source| store::Error::Document {
@@ -289,7 +345,12 @@ impl Storage for Images {
             let media_type = match (store.image(digest)?, store.index(digest)?) {
                 (Some(image), _) => image.media_type,
                 (None, Some(index)) => index.media_type,
-                (None, None) => return Ok(None),
+                (None, None) => {
+                    return Ok(self.attached(digest)?.map(|found| StoredManifest {
+                        media_type: media_type_of(&found.manifest).into(),
+                        bytes: found.bytes.into(),
+                    }));
+                }
             };
             Ok(Some(StoredManifest {
                 media_type: media_type.into(),
@@ -412,5 +473,119 @@ impl Storage for Images {
 
     async fn usage(&self, _: &Repository) -> Result<u64> {
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::{Platform, media_type};
+
+    use super::*;
+
+    /// A manifest whose parts are in the store, and its entry in an index.
+    fn manifest(
+        images: &Images,
+        platform: &str,
+        layers: &[(&str, &[u8])],
+    ) -> (NewManifest, Descriptor) {
+        let (architecture, os) = platform.split_once('/').unwrap();
+        let put = |kind: &str, bytes: &[u8]| {
+            let digest = *images.lease.put_blob(bytes).unwrap().digest();
+            Descriptor::new(kind, digest, bytes.len() as u64)
+        };
+        let config = serde_json::json!({
+            "architecture": architecture,
+            "os": os,
+            "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let config = serde_json::to_vec(&config).unwrap();
+        let layers: Vec<Descriptor> = layers.iter().map(|(kind, it)| put(kind, it)).collect();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": put(media_type::OCI_CONFIG, &config),
+            "layers": layers,
+        });
+        let new = new(media_type::OCI_MANIFEST, &manifest);
+        let mut entry =
+            Descriptor::new(media_type::OCI_MANIFEST, new.digest, new.bytes.len() as u64);
+        entry.platform = format!("{os}/{architecture}").parse().ok();
+        (new, entry)
+    }
+
+    fn new(media_type: &str, document: &serde_json::Value) -> NewManifest {
+        let bytes = serde_json::to_vec(document).unwrap();
+        NewManifest {
+            digest: Digest::sha256_of(&bytes),
+            media_type: media_type.to_owned(),
+            bytes: bytes.into(),
+            blobs: Vec::new(),
+            manifests: Vec::new(),
+            referrer: None,
+            tags: Vec::new(),
+        }
+    }
+
+    fn index(entries: &[&Descriptor]) -> NewManifest {
+        let document = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": entries,
+        });
+        new(media_type::OCI_INDEX, &document)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_attestation_comes_and_goes_with_the_index_that_lists_it() {
+        let place = testkit::store();
+        let images = Engine::over(place.store().clone())
+            .as_storage("test")
+            .unwrap();
+        let name: Repository = "a/b".parse().unwrap();
+        let host = Platform::host();
+        let host = format!("{}/{}", host.architecture, host.os);
+        let (image, image_entry) = manifest(&images, &host, &[]);
+        let statement: &[u8] = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#;
+        let layer = ("application/vnd.in-toto+json", statement);
+        let (attestation, listed) = manifest(&images, "unknown/unknown", &[layer]);
+        let list = index(&[&image_entry, &listed]);
+        let (first, second) = (attestation.digest, list.digest);
+        let bytes = attestation.bytes.clone();
+        images.put_manifest(&name, image).await.unwrap();
+        images.put_manifest(&name, attestation).await.unwrap();
+        images.put_manifest(&name, list).await.unwrap();
+        let index = place.store().index(&second).unwrap().unwrap();
+        assert_eq!(index.images.len(), 1, "an attestation is no image");
+        // Nobody holds it but the index.
+        drop(images);
+        place.store().upkeep().unwrap();
+        let images = Engine::over(place.store().clone())
+            .as_storage("test")
+            .unwrap();
+        let found = images.manifest(&name, &first).await.unwrap().unwrap();
+        assert_eq!(found.bytes, bytes);
+        assert_eq!(found.media_type.as_ref() as &str, media_type::OCI_MANIFEST);
+        let blob = place.store().blob(&Digest::sha256_of(statement)).unwrap();
+        assert!(blob.is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_of_what_is_not_here_is_refused() {
+        let place = testkit::store();
+        let images = Engine::over(place.store().clone())
+            .as_storage("test")
+            .unwrap();
+        let name: Repository = "a/b".parse().unwrap();
+        let layer: (&str, &[u8]) = ("application/vnd.in-toto+json", b"{}");
+        let (attestation, listed) = manifest(&images, "unknown/unknown", &[layer]);
+        let digest = attestation.digest;
+        assert!(images.manifest(&name, &digest).await.unwrap().is_none());
+        let alone = index(&[&listed]);
+        images.put_manifest(&name, alone.clone()).await.unwrap_err();
+        images.put_manifest(&name, attestation).await.unwrap();
+        // An index without any image is none for this store.
+        images.put_manifest(&name, alone).await.unwrap_err();
+        let other = Digest::sha256_of(b"{}");
+        assert!(images.manifest(&name, &other).await.unwrap().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! There and back again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use oci::{Digest, Index, Manifest, media_type};
@@ -192,6 +192,47 @@ fn a_later_process_goes_on_where_a_pull_broke_off() {
     assert_eq!(ranges, [format!("bytes={came}-")]);
     assert_eq!(cat(&place.engine, &name, "/big").len(), 3_000_000);
     assert!(partial().is_none());
+}
+
+#[test]
+fn what_came_outlasts_a_registry_that_refuses() {
+    let status = Arc::new(AtomicU16::new(503));
+    let registry = {
+        let (status, cut) = (status.clone(), AtomicBool::new(false));
+        faulty_registry(move |ask, _| {
+            let blob = ask.method == "GET" && ask.path.contains("/blobs/sha256");
+            let status = status.load(Ordering::SeqCst);
+            match ask.header("range") {
+                _ if !blob || status == 0 => Act::Serve,
+                None if !cut.load(Ordering::SeqCst) => Act::CutAnswer(1_500_000),
+                _ => {
+                    cut.store(true, Ordering::SeqCst);
+                    Act::Reply(Reply::status(status))
+                }
+            }
+        })
+    };
+    let name = format!("{}/a/b:1", registry.host());
+    built(&name).push(&name).unwrap();
+    let place = Place::new();
+    let tmp = place.store.store().root().join("tmp");
+    let partial = || {
+        let names = std::fs::read_dir(&tmp).unwrap();
+        let mut paths = names.map(|entry| entry.unwrap().path());
+        let path = paths.find(|path| path.to_string_lossy().contains("partial-"));
+        std::fs::metadata(path.unwrap()).unwrap().len()
+    };
+    place.pull(&name).unwrap_err();
+    let came = partial();
+    assert!(came > 1 << 20, "{came}");
+    for refusal in [404, 403] {
+        status.store(refusal, Ordering::SeqCst);
+        pull(&place.again(), &name).unwrap_err();
+        assert_eq!(partial(), came, "{refusal}");
+    }
+    status.store(0, Ordering::SeqCst);
+    pull(&place.again(), &name).unwrap();
+    assert_eq!(cat(&place.engine, &name, "/big").len(), 3_000_000);
 }
 
 #[test]

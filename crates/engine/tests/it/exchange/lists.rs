@@ -154,3 +154,30 @@ fn what_an_index_lists_goes_with_its_images() {
     let blobs = std::fs::read_dir(store.root().join("blobs/sha256")).unwrap();
     assert_eq!(blobs.count(), 0);
 }
+
+#[test]
+fn an_index_of_no_images_or_of_too_many_entries_is_refused_before_anything_comes() {
+    let entry = |number: usize| {
+        let digest = Digest::sha256_of(number.to_string().as_bytes());
+        let mut entry = Descriptor::new(media_type::OCI_MANIFEST, digest, 100);
+        entry.platform = "unknown/unknown".parse().ok();
+        entry
+    };
+    for (count, why) in [(1, "lists no image"), (1000, "more than")] {
+        let registry = registry();
+        let index = Index {
+            schema_version: 2,
+            media_type: Some(media_type::OCI_INDEX.to_owned()),
+            artifact_type: None,
+            manifests: (0..count).map(entry).collect(),
+            subject: None,
+            annotations: BTreeMap::new(),
+        };
+        let bytes = serde_json::to_vec(&index).unwrap();
+        registry.with(|memory| memory.manifest("a/b", "all", media_type::OCI_INDEX, &bytes));
+        let name = format!("{}/a/b:all", registry.host());
+        let error = pull(&Place::new(), &name, None).unwrap_err();
+        assert!(message(&error).contains(why), "{error}");
+        assert_eq!(registry.count("GET", "/manifests/sha256"), 0, "{why}");
+    }
+}
