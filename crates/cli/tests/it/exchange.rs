@@ -243,6 +243,53 @@ fn login_keeps_what_works_with_a_helper_if_there_is_one() {
     run(&["push", "-q", &name], "").fails(1);
 }
 
+/// The name of an index of an image and an attestation.
+fn with_attestation(registry: &FaultyRegistry, here: &Environment) -> String {
+    let name = format!("{}/a/b:1", registry.host());
+    build(here, &name);
+    here.barque(&["push", "-q", &name]).ok();
+    registry.with(|memory| {
+        let digest = memory.tags[&("a/b".to_owned(), "1".to_owned())];
+        let size = memory.manifests[&("a/b".to_owned(), digest)].1.len();
+        let config =
+            r#"{"architecture":"unknown","os":"unknown","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let attestation = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": memory.blob("a/b", config.as_bytes()),
+                "size": config.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.in-toto+json",
+                "digest": memory.blob("a/b", b"{}"),
+                "size": 2,
+            }],
+        });
+        let bytes = serde_json::to_vec(&attestation).unwrap();
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let host = oci::Platform::host();
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{
+                "mediaType": kind, "digest": digest, "size": size,
+                "platform": {"architecture": host.architecture, "os": host.os},
+            }, {
+                "mediaType": kind,
+                "digest": memory.manifest("a/b", "attestation", kind, &bytes),
+                "size": bytes.len(),
+                "platform": {"architecture": "unknown", "os": "unknown"},
+            }],
+        });
+        let bytes = serde_json::to_vec(&index).unwrap();
+        let kind = "application/vnd.oci.image.index.v1+json";
+        memory.manifest("a/b", "all", kind, &bytes);
+    });
+    format!("{}/a/b:all", registry.host())
+}
+
 #[test]
 fn images_go_to_another_host_over_ssh_layer_by_layer() {
     let (here, there) = (Environment::new(), Environment::new());
@@ -288,6 +335,14 @@ fn images_go_to_another_host_over_ssh_layer_by_layer() {
             .fails(1)
             .contains("not found")
     );
+    // An index with an attestation goes whole, both ways.
+    let registry = registry();
+    let all = with_attestation(&registry, &here);
+    run(&["pull", "-q", "--all-platforms", &all]).ok();
+    run(&["tag", &all, "list:1"]).ok();
+    run(&["push", "ssh://there/list:1"]).ok();
+    there.barque(&["tag", "list:1", "list:3"]).ok();
+    run(&["pull", "-q", "--all-platforms", "ssh://there/list:3"]).ok();
     for wrong in [
         "ssh://-oProxyCommand=x/app",
         "ssh:///app",
