@@ -64,7 +64,7 @@ pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
     file::check(input, &mut report);
     stage::check(input, &mut report);
     let mut found = report.found;
-    let places = Places::of(input.file);
+    let places = Places::of(input);
     let no_target = input.settings.target_stage.is_none();
     found.retain(|finding| {
         let stage = places.stage(finding.span);
@@ -75,16 +75,21 @@ pub fn check(input: &Input<'_>, config: &Config) -> Vec<Diagnostic> {
     found
 }
 
-/// Which stage each instruction belongs to: its file and first byte, and its last one with the stage.
+/// Which stage each instruction belongs to: its file and first byte, and its last one with the stage. What several stages
+/// include belongs to one that is part of the build, if there is such a one.
 struct Places(BTreeMap<(u32, usize), (usize, usize)>);
 
 impl Places {
-    fn of(file: &Dockerfile) -> Self {
+    fn of(input: &Input<'_>) -> Self {
         let mut places = BTreeMap::new();
-        for (number, stage) in file.stages.iter().enumerate() {
+        for (number, stage) in input.file.stages.iter().enumerate() {
+            let is_used = (input.is_used)(number);
             let spans = stage.instructions.iter().map(|i| i.span);
             for span in spans.chain([stage.span]) {
-                places.insert((span.file, span.start), (span.end, number));
+                let place = (span.file, span.start);
+                if is_used || !places.contains_key(&place) {
+                    places.insert(place, (span.end, number));
+                }
             }
         }
         Self(places)

@@ -1,5 +1,7 @@
 //! What the language has beyond BuildKit's, and that it has it only where it is asked for.
 
+use dockerfile::lint::{self, Config, Input};
+use dockerfile::scope::Settings;
 use dockerfile::{Diagnostic, InstructionKind as Kind, Parsed, Settable, Unset, parse_including};
 
 use crate::support::{error, errors, parse};
@@ -323,4 +325,30 @@ fn without_a_way_to_read_files_an_include_is_an_error() {
         found[0].message,
         "cannot include `a`: files are not read here"
     );
+}
+
+#[test]
+fn a_finding_in_a_file_of_several_stages_is_reported_if_one_is_used() {
+    let parsed = including(
+        "FROM scratch AS a\nINCLUDE part\nFROM scratch AS b\nINCLUDE part\n",
+        &[("part", "LABEL b 1\n")],
+    );
+    let file = parsed.file.unwrap();
+    for (target, used) in [("a", 0), ("b", 1)] {
+        let settings = Settings {
+            target_stage: Some(target.to_owned()),
+            ..Settings::default()
+        };
+        let input = Input {
+            file: &file,
+            settings: &settings,
+            ignore: None,
+            base_image: &|_| None,
+            is_image_name: &|_| true,
+            is_used: &|stage| stage == used,
+        };
+        let found = lint::check(&input, &Config::of(&file, None).unwrap());
+        let codes: Vec<&str> = found.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, ["LegacyKeyValueFormat"], "{target}");
+    }
 }
