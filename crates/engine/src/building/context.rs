@@ -159,6 +159,19 @@ impl Near {
         let name = display_name(path);
         Ok(Some(Text { name, text }))
     }
+
+    /// An ignore file in the context. A link that leads nowhere there is an error: without what it should name, files would get
+    /// into the image that are to be left out.
+    fn ignore(&self, path: &Path) -> Result<Option<Text>, Error> {
+        let found = self.text(path)?;
+        if let (None, Self::Folder(root)) = (&found, self)
+            && sys::fs::optional(root.stat(path))?.is_some()
+        {
+            let why = std::io::Error::other("it is a link that leads to nothing in the context");
+            return Err(sys::fs::Error::new("read", root.path().join(path), why).into());
+        }
+        Ok(found)
+    }
 }
 
 /// Finds the context and reads what tells how to build it.
@@ -178,7 +191,7 @@ pub(super) fn open(
             let (dockerfile, own) = find_dockerfile(request, &near, outside, lease, teller)?;
             let ignore = match own {
                 Some(own) => Some(own),
-                None => near.text(Path::new(".dockerignore"))?,
+                None => near.ignore(Path::new(".dockerignore"))?,
             };
             Ok(Opened {
                 files: Some(ContextFiles::Directory(folder)),
@@ -394,10 +407,7 @@ fn find_dockerfile(
             }
             let text = crate::read_text(path)?;
             let name = display_name(path);
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder = Near::Folder(Root::open(folder.unwrap_or(Path::new(".")))?);
-            let own = folder.text(&beside(Path::new(path.file_name().unwrap_or_default())))?;
-            Ok((Text { name, text }, own))
+            Ok((Text { name, text }, ignore_outside(&beside(path))?))
         }
         Dockerfile::File(path) => match near.text(path)? {
             Some(found) => Ok((found, None)),
@@ -409,7 +419,7 @@ fn find_dockerfile(
         Dockerfile::Default => {
             for name in ["Dockerfile", "dockerfile"] {
                 if let Some(found) = near.text(Path::new(name))? {
-                    return Ok((found, near.text(&beside(Path::new(name)))?));
+                    return Ok((found, near.ignore(&beside(Path::new(name)))?));
                 }
             }
             Err(Error::NoDockerfile {
@@ -427,12 +437,27 @@ fn in_context(
     request: &BuildRequest,
 ) -> Result<(Text, Option<Text>), Error> {
     match near.text(path)? {
-        Some(found) => Ok((found, near.text(&beside(path))?)),
+        Some(found) => Ok((found, near.ignore(&beside(path))?)),
         None => Err(Error::NoDockerfile {
             name: path.display().to_string(),
             context: shown(request),
         }),
     }
+}
+
+/// The ignore file of a Dockerfile that the person named outside the context: theirs, too, and read as that is.
+fn ignore_outside(path: &Path) -> Result<Option<Text>, Error> {
+    if sys::fs::optional(sys::fs::symlink_metadata(path))?.is_none() {
+        return Ok(None);
+    }
+    // Nobody asked for it by name, so that nobody is to wait for what a pipe says.
+    if !sys::fs::metadata(path)?.is_file() {
+        let why = std::io::Error::other("it is no regular file");
+        return Err(sys::fs::Error::new("read", path, why).into());
+    }
+    let text = crate::read_text(path)?;
+    let name = display_name(path);
+    Ok(Some(Text { name, text }))
 }
 
 /// Where in the context a file of this machine lies, if it does: by its name as it stands, or by where its folder is.
@@ -660,9 +685,10 @@ mod tests {
     }
 
     #[test]
-    fn an_ignore_file_that_is_a_fifo_or_leads_out_is_not_read() {
+    fn an_ignore_file_that_cannot_be_read_is_an_error_and_not_nothing() {
         let outside = tempfile::tempdir().unwrap();
-        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        let secret = outside.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let apart = tempfile::tempdir().unwrap();
         for at in [folder.path(), apart.path()] {
@@ -688,10 +714,24 @@ mod tests {
             make_fifo(&ignore);
             assert!(of(dockerfile.clone()).is_err(), "{dockerfile:?}");
             std::fs::remove_file(&ignore).unwrap();
-            std::os::unix::fs::symlink(outside.path().join("secret"), &ignore).unwrap();
-            let found = of(dockerfile.clone()).unwrap();
-            assert!(found.ignore.is_none(), "{dockerfile:?}");
+            std::os::unix::fs::symlink("no-such", &ignore).unwrap();
+            assert!(of(dockerfile.clone()).is_err(), "{dockerfile:?}");
+            std::fs::remove_file(&ignore).unwrap();
+            std::os::unix::fs::symlink(&secret, &ignore).unwrap();
+            let found = of(dockerfile.clone());
+            if ignore.starts_with(folder.path()) {
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains("nothing in the context"), "{error}");
+            } else {
+                // Where the person named the Dockerfile, links are theirs.
+                assert_eq!(found.unwrap().ignore.unwrap().text, "secret");
+            }
             std::fs::remove_file(&ignore).unwrap();
         }
+        // Inside the context a link is as good as a file.
+        std::fs::write(folder.path().join("list"), "a").unwrap();
+        std::os::unix::fs::symlink("list", folder.path().join(".dockerignore")).unwrap();
+        let found = of(Dockerfile::Default).unwrap();
+        assert_eq!(found.ignore.unwrap().text, "a");
     }
 }
