@@ -146,6 +146,8 @@ impl Capture<'_, '_> {
             return Ok(());
         };
         entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        // While somebody writes, a directory can list a name twice.
+        entries.dedup_by(|a, b| a.name == b.name);
         for entry in entries {
             let mut path = dir.to_vec();
             if !path.is_empty() {
@@ -303,6 +305,7 @@ fn marks(xattrs: Vec<(OsString, Vec<u8>)>, path: &[u8]) -> Result<Marks, Capture
     }
     Ok(marks)
 }
+
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }

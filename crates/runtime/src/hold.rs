@@ -4,6 +4,7 @@
 //! client goes: then all go on. Why tracing: see [`sys::trace`]. Who is traced already, by a debugger in the container, cannot be
 //! held; that is an error.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -62,20 +63,26 @@ pub(crate) fn companion(client: &Connection, first: &Handle) -> u8 {
     }
 }
 
-/// Holds every thread of the container. A thread that runs can make others, so this looks again until there is no new one.
+/// Holds every thread of the container. A thread that runs can make others, so this looks again until there is no new one. One
+/// that ended before it could be held is new, too: it may have left a child behind.
 fn still(held: &mut Held, first: i32) -> std::result::Result<(), String> {
     let begin = Instant::now();
+    let mut seen = BTreeSet::new();
     loop {
         let mut new = false;
         for pid in trace::members(first).map_err(|error| error.to_string())? {
+            new |= seen.insert(pid);
             for thread in trace::threads(pid).map_err(|error| error.to_string())? {
-                new |= held
-                    .seize(thread)
+                new |= seen.insert(thread);
+                held.seize(thread)
                     .map_err(|error| format!("process {pid} cannot be held: {error}"))?;
             }
         }
         if !new {
             return Ok(());
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err("there are always new processes".to_owned());
         }
         loop {
             let mut moving = held.moving().map_err(|error| error.to_string())?;

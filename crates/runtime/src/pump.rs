@@ -286,8 +286,10 @@ mod tests {
     fn what_a_slow_reader_has_not_read_at_the_end_is_not_lost() {
         let (ours, theirs) = Connection::pair().unwrap();
         let (stdout, mut writes_out) = pipe();
-        rustix::pipe::fcntl_setpipe_size(&writes_out, REST).unwrap();
-        let text = vec![b'x'; REST];
+        // An ordinary user whose pipes are many or large already gets no larger one.
+        let size = rustix::pipe::fcntl_setpipe_size(&writes_out, REST)
+            .or_else(|_| rustix::pipe::fcntl_getpipe_size(&writes_out));
+        let text = vec![b'x'; size.unwrap().min(REST)];
         writes_out.write_all(&text).unwrap();
         let ended = Report::Ended {
             ended: Exit::Code(0),

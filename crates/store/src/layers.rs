@@ -296,12 +296,13 @@ impl Store {
     ///
     /// The database or the file system failed.
     pub fn find_layer(&self, id: &DiffId) -> Result<Option<Layer>> {
+        let mut again = 0..AGAIN;
         loop {
             let row = self.read("find a layer", |db| layer_row(self, db, id))?;
             let Some((layer, boot)) = row else {
                 return Ok(None);
             };
-            let before = identity(&layer.dir);
+            let before = identity(&layer.tar());
             if !layer.has_tar() {
                 return Ok(None);
             }
@@ -311,7 +312,7 @@ impl Store {
             }
             match self.verify_layer(&layer, trusted) {
                 // It was removed while we looked: what is there now, if anything, is another.
-                Err(_) if identity(&layer.dir) != before => {}
+                Err(_) if identity(&layer.tar()) != before && again.next().is_some() => {}
                 done => return done,
             }
         }
@@ -344,12 +345,15 @@ impl Store {
     }
 }
 
-/// What tells a directory from one that comes to its place.
-fn identity(dir: &Path) -> Option<(u64, i64, i64)> {
+/// What tells a file from one that comes to its place.
+fn identity(file: &Path) -> Option<(u64, i64, i64)> {
     use std::os::unix::fs::MetadataExt as _;
-    let meta = fs::symlink_metadata(dir).ok()?;
+    let meta = fs::symlink_metadata(file).ok()?;
     Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
 }
+
+/// How often a layer that another came to the place of is looked at again. More is no accident.
+const AGAIN: u32 = 8;
 
 const COLUMNS: &str = "SELECT diff_id, size, index_size, side, entries, created, boot FROM layer";
 
