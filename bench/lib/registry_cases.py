@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -13,6 +12,7 @@ import tarfile
 import time
 
 import load
+import measure
 from data import digest, run
 from measure import execute, timed
 
@@ -53,7 +53,7 @@ class Case:
 
 
 def settle():
-    os.sync()  # what was written before is not written at this turn's expense
+    measure.settle()
     time.sleep(0.1)
 
 
