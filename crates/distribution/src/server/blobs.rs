@@ -3,11 +3,11 @@
 use hyper::{Method, StatusCode, header};
 use oci::{Digest, Repository};
 
+use super::fetch::Fetching;
 use super::refusal::Refusal;
 use super::registry::{Visit, empty};
 use super::reply::{Draft, Reply, ReplyBody};
 use super::storage::{Content, StorageError};
-use super::upstream::Brought;
 use crate::wire::{Action, ByteRange, ContentRange, ErrorCode, RangeError};
 
 impl Visit<'_> {
@@ -30,16 +30,9 @@ impl Visit<'_> {
 
     async fn get_blob(&self, repository: &Repository, digest: &Digest) -> Result<Reply, Refusal> {
         self.require(repository, Action::Pull)?;
-        let mut coming = None;
-        let size = match self.storage().blob(repository, digest).await? {
-            Some(size) => size,
-            None => match self.bring_blob(repository, digest).await? {
-                (size, None) => size,
-                (size, body) => {
-                    coming = body;
-                    size
-                }
-            },
+        let (size, coming) = match self.storage().blob(repository, digest).await? {
+            Some(size) => (size, None),
+            None => self.bring_blob(repository, digest).await?,
         };
         let tag = format!("\"{digest}\"");
         let known = self
@@ -72,7 +65,7 @@ impl Visit<'_> {
         let body = if self.is_head() || count == 0 {
             ReplyBody::empty()
         } else if let Some(coming) = coming {
-            coming
+            coming.read(first..first + count)
         } else {
             let range = first..first + count;
             match self.storage().open_blob(repository, digest, range).await? {
@@ -90,28 +83,27 @@ impl Visit<'_> {
         Ok(draft.body("application/octet-stream", count, body, self.is_head()))
     }
 
-    /// A blob that is not here: its size if it can be had elsewhere, and its bytes if this is who they come for.
+    /// A blob that is not here: its size if it can be had elsewhere, and how it comes if it is wanted and not stored by now.
     async fn bring_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<(u64, Option<ReplyBody>), Refusal> {
+    ) -> Result<(u64, Option<Fetching>), Refusal> {
         let unknown = || StorageError::BlobUnknown(*digest);
         let remote = self.remote(repository).ok_or_else(unknown)?;
         if self.is_head() {
-            return Ok((remote.size(digest).await?, None));
+            let known = remote.coming(digest).and_then(|coming| coming.size());
+            return match known {
+                Some(size) => Ok((size, None)),
+                None => Ok((remote.size(digest).await?, None)),
+            };
         }
-        let whole = self.header(header::RANGE).is_none();
-        match remote
-            .bring_blob(&self.registry.storage, digest, whole)
-            .await?
-        {
-            Brought::Coming(size, body) => Ok((size, Some(body))),
-            Brought::Stored => {
-                let size = self.storage().blob(repository, digest).await?;
-                Ok((size.ok_or_else(unknown)?, None))
-            }
+        let mut coming = remote.fetch(&self.registry.storage, digest);
+        if let Some(size) = coming.begin().await? {
+            return Ok((size, Some(coming)));
         }
+        let size = self.storage().blob(repository, digest).await?;
+        Ok((size.ok_or_else(unknown)?, None))
     }
 
     /// The range that is asked for: first byte and count. One that cannot be read is ignored, as HTTP has it.

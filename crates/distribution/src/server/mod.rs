@@ -17,6 +17,7 @@ pub mod access;
 mod blobs;
 pub mod control;
 mod document;
+mod fetch;
 mod hooks;
 mod listings;
 mod manifests;

@@ -1,6 +1,7 @@
 //! Requests in, answers out.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -181,17 +182,18 @@ impl Registry {
             clock: Clock::system(),
             metrics: Metrics::default(),
             rates: config.limits.requests_per_second.map(Rates::new),
-            upstreams: Upstreams::new(Vec::new()),
+            upstreams: Upstreams::new(Vec::new(), PathBuf::new()),
             hooks: Hooks::default(),
             observer: None,
             config,
         }
     }
 
-    /// Has repositories of other registries.
+    /// Has repositories of other registries. `spool` is a folder in which files without a name are made, for what comes
+    /// from them while the storage does not show it; it need not exist.
     #[must_use]
-    pub fn with_upstreams(mut self, upstreams: Vec<Upstream>) -> Self {
-        self.upstreams = Upstreams::new(upstreams);
+    pub fn with_upstreams(mut self, upstreams: Vec<Upstream>, spool: PathBuf) -> Self {
+        self.upstreams = Upstreams::new(upstreams, spool);
         self
     }
 

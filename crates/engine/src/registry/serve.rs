@@ -60,7 +60,7 @@ pub fn serve(
         let mut hangup = listening(SignalKind::hangup())?;
         let settings = &place.settings;
         let mut registry = Registry::new(place.open()?, settings.config())
-            .with_upstreams(upstreams(place)?)
+            .with_upstreams(upstreams(place)?, place.folder().join("coming"))
             .with_hooks(hooks(place)?, place.proxies()?)
             .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;
         for (folder, error) in registry.unkept_events() {

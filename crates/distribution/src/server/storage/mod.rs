@@ -22,6 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -290,6 +291,41 @@ pub struct Collected {
     pub uploads: u64,
 }
 
+/// A file that an upload grows in. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    file: Arc<File>,
+    written: Arc<AtomicU64>,
+}
+
+impl Partial {
+    /// Of a file with nothing in it.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self {
+            file: Arc::new(file),
+            written: Arc::default(),
+        }
+    }
+
+    /// The file; only what was written may be read.
+    #[must_use]
+    pub fn file(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    /// How many bytes are there.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// So many more are there now.
+    pub(crate) fn grow(&self, count: u64) {
+        self.written.fetch_add(count, Ordering::Release);
+    }
+}
+
 /// Which repositories a request may look into.
 pub type Visible<'a> = &'a (dyn Fn(&Repository) -> bool + Send + Sync);
 
@@ -346,6 +382,11 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         body: Incoming<'_>,
         limit: u64,
     ) -> Result<u64>;
+
+    /// What a new upload will have, for whoever reads along while it grows; nothing where that cannot be read.
+    async fn partial(&self, _repository: &Repository, _id: UploadId) -> Result<Option<Partial>> {
+        Ok(None)
+    }
 
     /// Makes an upload a blob of the repository and says its size. If the digest differs the upload is gone.
     async fn finish_upload(

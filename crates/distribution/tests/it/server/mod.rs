@@ -1,6 +1,7 @@
 //! The server: the storage suite, the protocol over each storage, connections.
 
 mod access;
+mod along;
 mod bucket;
 mod connections;
 mod content;

@@ -83,8 +83,8 @@ impl Other {
                 ..Options::default()
             }),
         };
-        let registry =
-            Registry::new(Arc::new(storage), Config::default()).with_upstreams(vec![upstream]);
+        let registry = Registry::new(Arc::new(storage), Config::default())
+            .with_upstreams(vec![upstream], folder.path().join("coming"));
         (registry, folder)
     }
 }

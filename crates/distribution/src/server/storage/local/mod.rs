@@ -35,7 +35,7 @@ use oci::{Algorithm, Descriptor, Digest, Repository, Tag};
 
 use super::{
     Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag,
-    PULL_STEP, Result, Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
+    PULL_STEP, Partial, Result, Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
 };
 use cache::Cache;
 use journal::{Durability, Journal};
@@ -523,6 +523,10 @@ impl Storage for Local {
         limit: u64,
     ) -> Result<u64> {
         self.receive(repository, id, at, body, limit).await
+    }
+
+    async fn partial(&self, repository: &Repository, id: UploadId) -> Result<Option<Partial>> {
+        self.read_along(repository, id).await
     }
 
     async fn finish_upload(

@@ -15,7 +15,7 @@ use oci::{Algorithm, Digest, Hasher, Repository};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::super::{Incoming, Result, StorageError, UploadId};
+use super::super::{Incoming, Partial, Result, StorageError, UploadId};
 use super::journal::Durability;
 use super::state::{Event, What};
 use super::{Folder, Local, files, join};
@@ -77,6 +77,8 @@ pub(super) struct Upload {
     /// So much of it was there when the disk was last told to begin.
     written_back: u64,
     writing_back: WriteBack,
+    /// Somebody reads along.
+    partial: Option<Partial>,
     /// Finished, cancelled, or failed: whoever waited for it finds nothing.
     gone: bool,
 }
@@ -92,7 +94,11 @@ impl Upload {
         match written {
             Ok(hasher) => {
                 self.hasher = hasher;
-                self.received += batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                let count = batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                self.received += count;
+                if let Some(partial) = &self.partial {
+                    partial.grow(count);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -150,6 +156,7 @@ impl Upload {
             received,
             written_back: received,
             writing_back: WriteBack::default(),
+            partial: None,
             gone: false,
         }))
     }
@@ -193,6 +200,7 @@ impl Folder {
             received: 0,
             written_back: 0,
             writing_back: WriteBack::default(),
+            partial: None,
             gone: false,
         };
         self.uploads
@@ -350,6 +358,23 @@ impl Local {
                 return end.map(|()| upload.received);
             }
         }
+    }
+
+    pub(super) async fn read_along(
+        &self,
+        repository: &Repository,
+        id: UploadId,
+    ) -> Result<Option<Partial>> {
+        let mut upload = self.take(repository, id).await?;
+        if upload.received > 0 {
+            return Ok(None);
+        }
+        self.blocking(move |_| {
+            let partial = files::find(&upload.path)?.map(Partial::new);
+            upload.partial.clone_from(&partial);
+            Ok(partial)
+        })
+        .await
     }
 
     pub(super) async fn finish(
