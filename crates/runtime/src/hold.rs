@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use sys::process::Handle;
 use sys::socket::Connection;
 use sys::trace::{self, Held};
@@ -18,6 +19,10 @@ use crate::message::{Answer, Request, receive, send};
 /// How long threads may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a look is repeated only because some process, perhaps a stranger, was gone before it could be told whose it was: on a
+/// host where processes end all the time every look is like that.
+const MOST_REPEATS: u32 = 50;
+
 /// A container whose processes do nothing; dropping it lets them go on.
 #[derive(Debug)]
 #[must_use = "the container goes on when this is dropped"]
@@ -26,6 +31,8 @@ pub struct Hold {
 }
 
 /// Stops all processes of the container of a folder, unseen by them. They go on when the answer is dropped, or this process ends.
+///
+/// Until then [`join`](crate::join()) waits, and so does another call of this.
 ///
 /// # Errors
 ///
@@ -50,8 +57,7 @@ pub(crate) fn companion(client: &Connection, first: &Handle) -> u8 {
             if client.set_patience(Duration::ZERO).is_ok()
                 && send(client, &Answer::Done, &[]).is_ok()
             {
-                // The client says nothing more; that something is to be read means that it is gone.
-                sys::process::wait_readable(client, None).ok();
+                wait(client, first);
             }
             0
         }
@@ -63,14 +69,33 @@ pub(crate) fn companion(client: &Connection, first: &Handle) -> u8 {
     }
 }
 
+/// Waits until the client has gone, or the container's program has ended: as long as it is traced, nobody else is told of that.
+fn wait(client: &Connection, first: &Handle) {
+    loop {
+        // The client says nothing more; that something is to be read means that it is gone.
+        let mut fds = [
+            PollFd::new(client, PollFlags::IN),
+            PollFd::new(first, PollFlags::IN),
+        ];
+        if !matches!(
+            rustix::event::poll(&mut fds, None),
+            Err(rustix::io::Errno::INTR)
+        ) {
+            return;
+        }
+    }
+}
+
 /// Holds every thread of the container. A thread that runs can make others, so this looks again until there is no new one. One
-/// that ended before it could be held is new, too: it may have left a child behind.
+/// that ended before it could be held, or before it could be told whose it is, is new, too: it may have left a child behind.
 fn still(held: &mut Held, first: i32) -> std::result::Result<(), String> {
     let begin = Instant::now();
     let mut seen = BTreeSet::new();
+    let mut repeats = 0;
     loop {
         let mut new = false;
-        for pid in trace::members(first).map_err(|error| error.to_string())? {
+        let members = trace::members(first).map_err(|error| error.to_string())?;
+        for pid in members.found {
             new |= seen.insert(pid);
             for thread in trace::threads(pid).map_err(|error| error.to_string())? {
                 new |= seen.insert(thread);
@@ -79,7 +104,10 @@ fn still(held: &mut Held, first: i32) -> std::result::Result<(), String> {
             }
         }
         if !new {
-            return Ok(());
+            if !members.some_gone || repeats == MOST_REPEATS {
+                return Ok(());
+            }
+            repeats += 1;
         }
         if begin.elapsed() > PATIENCE {
             return Err("there are always new processes".to_owned());

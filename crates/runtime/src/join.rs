@@ -72,16 +72,18 @@ pub(crate) fn join_tied(
     }
 }
 
-/// The companion's whole life; gives its exit code.
+/// The companion's whole life; gives its exit code. What comes beside the files is closed once the program has begun, or failed to.
 pub(crate) fn companion(
     client: &Connection,
     (spec, tie): (&Joining, Tie),
     first: &Handle,
-    files: Vec<OwnedFd>,
+    (files, begins): (Vec<OwnedFd>, OwnedFd),
 ) -> u8 {
     sys::process::die_with_parent().ok();
     sys::process::hide().ok();
-    match start(client, spec, first, files) {
+    let started = start(client, spec, first, files);
+    drop(begins);
+    match started {
         Ok(program) => {
             if tie == Tie::ToUs {
                 stay_tied(client, &program);

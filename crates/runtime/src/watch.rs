@@ -1,8 +1,12 @@
 //! Watching a container: what its maker does from the moment the program has begun until all is over.
 //!
 //! One thread and one loop over everything that may happen: the program ends, the parent goes (then the program is killed),
-//! somebody knocks at the door, the companion of a joined program ends.
+//! somebody knocks at the door, a companion has started its program or ends.
+//!
+//! While one client holds the container still, no program is started in it, and before it is held, those that are being started have
+//! begun, so that whoever holds it finds every process. Who must wait for that does so in the order of coming; signals never wait.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -27,8 +31,50 @@ pub(crate) struct Watcher {
     /// Whose end is the container's end.
     parent: Connection,
     door: Option<Door>,
-    /// Processes that look after programs which joined.
-    companions: Vec<Handle>,
+    companions: Vec<Companion>,
+    /// Clients whose wishes have to wait, in the order in which they came.
+    waiting: VecDeque<(Connection, Wish)>,
+}
+
+/// A copy of this process that does what a client has asked for.
+#[derive(Debug)]
+struct Companion {
+    process: Handle,
+    task: Task,
+}
+
+/// What a companion does.
+#[derive(Debug)]
+enum Task {
+    /// It starts a program in the container; this pipe ends when that has begun, or has failed to.
+    Starts(OwnedFd),
+    /// It looks after a program that has joined.
+    LooksAfter,
+    /// It holds the container still.
+    Holds,
+}
+
+/// What a client wants a companion for.
+#[derive(Debug)]
+enum Wish {
+    Join {
+        spec: Box<Joining>,
+        tie: Tie,
+        files: Vec<OwnedFd>,
+    },
+    Hold,
+}
+
+impl Wish {
+    /// False as long as one of these companions is in its way.
+    fn may_begin(&self, companions: &[Companion]) -> bool {
+        !companions.iter().any(|companion| match companion.task {
+            Task::Holds => true,
+            // What it starts would not be held.
+            Task::Starts(_) => matches!(self, Self::Hold),
+            Task::LooksAfter => false,
+        })
+    }
 }
 
 /// What is to be looked at.
@@ -47,6 +93,7 @@ impl Watcher {
             parent,
             door,
             companions: Vec::new(),
+            waiting: VecDeque::new(),
         }
     }
 
@@ -81,11 +128,12 @@ impl Watcher {
                 .as_ref()
                 .map(|door| (Source::Door, door.listener.as_fd())),
         );
-        found.extend(
-            self.companions
-                .iter()
-                .map(|companion| (Source::Companion, companion.as_fd())),
-        );
+        for Companion { process, task } in &self.companions {
+            found.push((Source::Companion, process.as_fd()));
+            if let Task::Starts(begun) = task {
+                found.push((Source::Companion, begun.as_fd()));
+            }
+        }
         found
     }
 
@@ -119,8 +167,8 @@ impl Watcher {
                 }
                 Source::Door => self.answer(),
                 Source::Companion => {
-                    self.companions
-                        .retain(|companion| matches!(companion.reap(false), Ok(None)));
+                    self.look_at_companions();
+                    self.proceed();
                 }
             }
         }
@@ -144,34 +192,79 @@ impl Watcher {
                 send(&client, &answer, &[]).ok();
             }
             Ok(Some((Request::Join { spec, tie }, files))) => {
-                self.join(&client, (&spec, tie), files);
+                self.waiting
+                    .push_back((client, Wish::Join { spec, tie, files }));
             }
-            Ok(Some((Request::Hold, _))) => self.hold(&client),
+            Ok(Some((Request::Hold, _))) => self.waiting.push_back((client, Wish::Hold)),
             Ok(None) | Err(_) => {}
         }
+        self.proceed();
     }
 
-    /// Starts a companion that holds the container still.
-    fn hold(&mut self, client: &Connection) {
-        let program = &self.program;
-        match sys::process::fork(|| crate::hold::companion(client, program)) {
-            Ok(companion) => self.companions.push(companion),
-            Err(error) => {
-                let answer = Answer::Refused(format!("cannot start a process: {error}"));
-                send(client, &answer, &[]).ok();
+    /// Forgets companions that have ended, and notes who has started its program.
+    fn look_at_companions(&mut self) {
+        self.companions
+            .retain(|companion| matches!(companion.process.reap(false), Ok(None)));
+        for companion in &mut self.companions {
+            if let Task::Starts(begun) = &companion.task
+                && is_readable(begun)
+            {
+                companion.task = Task::LooksAfter;
             }
         }
     }
 
-    /// Starts a companion: a copy of this process that enters the container and looks after the program there.
-    fn join(&mut self, client: &Connection, wish: (&Joining, Tie), files: Vec<OwnedFd>) {
-        let program = &self.program;
-        match sys::process::fork(|| crate::join::companion(client, wish, program, files)) {
-            Ok(companion) => self.companions.push(companion),
-            Err(error) => refuse(
-                client,
-                Failure::Setup(format!("cannot start a process: {error}")),
-            ),
+    /// Begins what has waited for long enough.
+    fn proceed(&mut self) {
+        while let Some((client, wish)) = self
+            .waiting
+            .pop_front_if(|(_, wish)| wish.may_begin(&self.companions))
+        {
+            // The client says nothing more; that something is to be read means that it is gone.
+            if !is_readable(&client) {
+                self.begin(&client, wish);
+            }
         }
     }
+
+    /// Starts a companion: a copy of this process that does what the client wants.
+    fn begin(&mut self, client: &Connection, wish: Wish) {
+        let (program, waiting) = (&self.program, &mut self.waiting);
+        let cannot = |error: &dyn std::fmt::Display| format!("cannot start a process: {error}");
+        match wish {
+            Wish::Hold => match sys::process::fork(|| {
+                waiting.clear();
+                crate::hold::companion(client, program)
+            }) {
+                Ok(process) => self.companions.push(Companion {
+                    process,
+                    task: Task::Holds,
+                }),
+                Err(error) => {
+                    send(client, &Answer::Refused(cannot(&error)), &[]).ok();
+                }
+            },
+            Wish::Join { spec, tie, files } => {
+                let (begun, begins) = match crate::child::pipe() {
+                    Ok(ends) => ends,
+                    Err(failure) => return refuse(client, failure),
+                };
+                match sys::process::fork(|| {
+                    waiting.clear();
+                    crate::join::companion(client, (&spec, tie), program, (files, begins))
+                }) {
+                    Ok(process) => self.companions.push(Companion {
+                        process,
+                        task: Task::Starts(begun),
+                    }),
+                    Err(error) => refuse(client, Failure::Setup(cannot(&error))),
+                }
+            }
+        }
+    }
+}
+
+/// True if something is to be read, or the other end is gone.
+fn is_readable(fd: impl AsFd) -> bool {
+    sys::process::wait_readable(fd, Some(std::time::Duration::ZERO)).unwrap_or(true)
 }

@@ -156,28 +156,45 @@ pub fn awaits_child(thread: i32) -> bool {
     state(thread) == Some(b'D') && number.is_some_and(|number| waits.contains(&number))
 }
 
+/// What [`members`] gives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Their numbers.
+    pub found: Vec<i32>,
+    /// Some process, a member or a stranger, ended before it could be told which. Its children may be missing.
+    pub some_gone: bool,
+}
+
 /// The processes of the pid namespace of `first`, and of those below it, as this pid namespace numbers them.
 ///
 /// # Errors
 ///
 /// `first` has ended, or `/proc` cannot be read.
-pub fn members(first: i32) -> crate::fs::Result<Vec<i32>> {
+pub fn members(first: i32) -> crate::fs::Result<Members> {
     use std::os::unix::fs::MetadataExt as _;
     let namespace = |pid: i32| PathBuf::from(format!("/proc/{pid}/ns/pid"));
     let number = |path: &Path| crate::fs::metadata(path).map(|meta| meta.ino());
     let wanted = number(&namespace(first))?;
     let ours = number(Path::new("/proc/self/ns/pid"))?;
-    let mut found = Vec::new();
+    let mut members = Members::default();
     for pid in numbers(Path::new("/proc"))? {
-        // What is closed to us, or gone, is none of ours.
-        let Ok(theirs) = number(&namespace(pid)) else {
-            continue;
+        let is_member = match number(&namespace(pid)) {
+            Ok(theirs) if theirs == wanted || theirs == ours => Some(theirs == wanted),
+            Ok(_) => is_below(&namespace(pid), wanted),
+            // What is closed to us is none of ours; while a process goes the kernel may call it closed, too.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let is_there = Path::new("/proc").join(pid.to_string()).try_exists();
+                is_there.unwrap_or(true).then_some(false)
+            }
+            Err(_) => None,
         };
-        if theirs == wanted || (theirs != ours && is_below(&namespace(pid), wanted)) {
-            found.push(pid);
+        match is_member {
+            Some(true) => members.found.push(pid),
+            Some(false) => {}
+            None => members.some_gone = true,
         }
     }
-    Ok(found)
+    Ok(members)
 }
 
 /// The threads of a process; none if it has ended.
@@ -197,29 +214,27 @@ fn numbers(dir: &Path) -> crate::fs::Result<Vec<i32>> {
         .collect())
 }
 
-/// True if the namespace with the inode `wanted` is among the ancestors of that of `path`.
-fn is_below(path: &Path, wanted: u64) -> bool {
+/// Whether the namespace with the inode `wanted` is among the ancestors of that of `path`; `None` if there is no such path.
+fn is_below(path: &Path, wanted: u64) -> Option<bool> {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
     use std::os::unix::fs::MetadataExt as _;
     /// `NS_GET_PARENT`
     const PARENT: u32 = 0xb702;
-    let Ok(mut namespace) = std::fs::File::open(path) else {
-        return false;
-    };
+    let mut namespace = std::fs::File::open(path).ok()?;
     // The kernel nests no deeper.
     for _ in 0..33 {
         // SAFETY: the request takes no argument.
         let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), PARENT as _) };
         if parent < 0 {
-            return false;
+            return Some(false);
         }
         // SAFETY: the call gave us a new descriptor.
         namespace = unsafe { OwnedFd::from_raw_fd(parent) }.into();
         if namespace.metadata().is_ok_and(|meta| meta.ino() == wanted) {
-            return true;
+            return Some(true);
         }
     }
-    false
+    Some(false)
 }
 
 #[cfg(test)]
@@ -280,7 +295,13 @@ mod tests {
         // Its end is not taken notice of yet.
         assert!(eventually(|| state(pid) == Some(b'Z')));
         assert!(!Held::default().seize(pid).unwrap());
+        // Nor is it one whose children nobody can find.
+        assert!(matches!(
+            is_below(Path::new(&format!("/proc/{pid}/ns/pid")), 0),
+            Some(false)
+        ));
         child.wait().unwrap();
         assert!(!Held::default().seize(pid).unwrap());
+        assert_eq!(is_below(Path::new(&format!("/proc/{pid}/ns/pid")), 0), None);
     }
 }

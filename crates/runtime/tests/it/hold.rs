@@ -1,14 +1,17 @@
 //! Containers that are held still.
 
-use runtime::Error;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
 use runtime::detached::{self, Options};
+use runtime::{Error, Exit, Joining, Stdio};
 
 use crate::bed::{Bed, is_root};
-use crate::detached::{eventually, folder};
+use crate::detached::{PATIENCE, eventually, folder};
 
 /// Writers in several processes, one that only makes new ones, and one that somebody has stopped.
 const BUSY: &str = "
-    count() { i=0; while :; do i=$((i+1)); echo $i > /$1; done; }
+    count() { i=0; while :; do i=$((i+1)); echo $i >> /$1; done; }
     count a & count b &
     while :; do true; busybox true; echo x >> /c; done &
     sleep 1000 & kill -STOP $!; echo $! > /stopped
@@ -36,9 +39,6 @@ fn priv_a_container_that_is_held_changes_nothing_and_goes_on_afterwards() {
             std::thread::sleep(std::time::Duration::from_millis(5));
             assert_eq!(seen(), still);
         }
-        // A second one that comes meanwhile is told that it cannot.
-        let error = runtime::hold(&dir).unwrap_err();
-        assert!(matches!(error, Error::Hold(_)), "{error}");
         drop(hold);
         eventually("a change of each", || {
             let now = seen();
@@ -47,10 +47,93 @@ fn priv_a_container_that_is_held_changes_nothing_and_goes_on_afterwards() {
     }
     // Who was stopped before stays so.
     let first = detached::process(&dir).unwrap().unwrap().pid();
-    let mut stopped = sys::trace::members(first).unwrap();
+    let mut stopped = sys::trace::members(first).unwrap().found;
     stopped.retain(|pid| sys::trace::state(*pid) == Some(b'T'));
     assert_eq!(stopped.len(), 1, "{stopped:?}");
     runtime::door::signal(&dir, 9).unwrap();
     detached::wait(&dir).unwrap();
     assert!(matches!(runtime::hold(&dir), Err(Error::NotRunning)));
+}
+
+#[test]
+fn priv_what_wants_to_join_or_to_hold_waits_for_who_holds() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let dir = folder(&bed);
+    let spec = bed.spec(&["sleep", "1000"]);
+    detached::start(&spec, &dir, Options::default()).unwrap();
+    let joining = Joining::like(&spec, ["touch", "/joined"].map(String::from).to_vec());
+    let hold = runtime::hold(&dir).unwrap();
+    let (tell, told) = channel();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let (tell, dir, joining) = (tell.clone(), &dir, &joining);
+            scope.spawn(move || {
+                let exit = if number % 2 == 0 {
+                    let running = runtime::join(dir, joining, Stdio::default()).unwrap();
+                    running.wait(&mut |_, _| {}).unwrap()
+                } else {
+                    drop(runtime::hold(dir).unwrap());
+                    Exit::Code(0)
+                };
+                tell.send(exit).unwrap();
+            });
+        }
+        // Signals do not wait: this one changes nothing.
+        runtime::door::signal(&dir, 0).unwrap();
+        let first = told.recv_timeout(Duration::from_millis(50));
+        assert_eq!(first, Err(RecvTimeoutError::Timeout));
+        assert!(!bed.path("upper/joined").exists());
+        drop(hold);
+        for _ in 0..4 {
+            assert_eq!(told.recv_timeout(PATIENCE), Ok(Exit::Code(0)));
+        }
+    });
+    assert!(bed.path("upper/joined").exists());
+    // Who waits when the container ends is told that it has.
+    let hold = runtime::hold(&dir).unwrap();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| runtime::join(&dir, &joining, Stdio::default()));
+        runtime::door::signal(&dir, 9).unwrap();
+        let late = late.join().unwrap();
+        assert!(matches!(late, Err(Error::NotRunning)), "{late:?}");
+    });
+    drop(hold);
+    detached::wait(&dir).unwrap();
+}
+
+#[test]
+fn priv_programs_that_join_while_it_begins_to_be_held_are_held() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let dir = folder(&bed);
+    let spec = bed.spec(&["sleep", "1000"]);
+    detached::start(&spec, &dir, Options::default()).unwrap();
+    let script = "i=0; while :; do i=$((i+1)); echo $i >> /$$; done";
+    let joining = Joining::like(&spec, ["sh", "-c", script].map(String::from).to_vec());
+    let seen = || {
+        let names = bed.changes().into_iter();
+        let read = |name: &String| std::fs::read_to_string(bed.path("upper").join(name)).unwrap();
+        names.map(|name| (read(&name), name)).collect::<Vec<_>>()
+    };
+    for _ in 0..8 {
+        std::thread::scope(|scope| {
+            let join = || runtime::join(&dir, &joining, Stdio::default()).unwrap();
+            let joined = scope.spawn(join);
+            let hold = runtime::hold(&dir).unwrap();
+            let still = seen();
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_millis(3));
+                assert_eq!(seen(), still);
+            }
+            drop(hold);
+            drop(joined.join().unwrap());
+        });
+    }
+    runtime::door::signal(&dir, 9).unwrap();
+    detached::wait(&dir).unwrap();
 }
