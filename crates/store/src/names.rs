@@ -84,6 +84,27 @@ impl Store {
         })
     }
 
+    /// All names of a repository, in their order, and the manifest or index that each means.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub fn names_in(&self, repository: &Reference) -> Result<Vec<(Reference, Digest)>> {
+        let repository = repository.name();
+        self.read("find the names of a repository", |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT name, coalesce(list, image) FROM name
+                 WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+            )?;
+            let rows = statement.query_map([&repository], |row| {
+                Ok((db::parsed(row, 0)?, db::parsed(row, 1)?))
+            })?;
+            let mut names: Vec<(Reference, Digest)> = rows.collect::<rusqlite::Result<_>>()?;
+            names.retain(|(name, _)| name.name() == repository);
+            Ok(names)
+        })
+    }
+
     /// What a name meant, latest first.
     ///
     /// # Errors

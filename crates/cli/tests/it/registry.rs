@@ -60,11 +60,25 @@ fn send(
     kind: &str,
     body: &[u8],
 ) -> std::io::Result<(String, Vec<u8>)> {
+    send_with(address, method, path, &[("content-type", kind)], body)
+}
+
+fn send_with(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address)?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
     );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
@@ -294,6 +308,84 @@ fn the_image_store_is_served_without_a_push() {
         "405"
     );
     server.stop();
+}
+
+/// The hash of `wonder`, of the least cost.
+const ALICE: &str = "alice:$2y$04$e9CQBsfRWSfb2ZsXttM.zuWI8urEX.EjUujrM9CLcag8aSuLXARb2\n";
+
+#[test]
+fn rules_tell_the_repositories_of_the_image_store_apart() {
+    let environment = Environment::new();
+    environment.write("open", "open");
+    environment.write("secret", "secret");
+    for name in ["open", "secret"] {
+        environment.write("Dockerfile", &format!("FROM scratch\nCOPY {name} /\n"));
+        let tag = format!("{name}/app:v1");
+        environment.barque(&["build", "-t", &tag, "."]).ok();
+    }
+    environment.write("users", ALICE);
+    let rules = r#"
+        [login]
+        htpasswd = "users"
+        [[allow]]
+        users = ["anonymous"]
+        repositories = ["open/**"]
+        actions = ["pull"]
+        [[allow]]
+        users = ["alice"]
+        repositories = ["**"]
+        actions = ["pull", "push"]
+    "#;
+    let config = environment.write("config.toml", rules);
+    let config = config.to_str().unwrap();
+    let server = Server::start_with(&environment, &["--images", "--config", config]);
+    let ask = |who: &str, path: &str| {
+        // alice:wonder
+        let alice = ("authorization", "Basic YWxpY2U6d29uZGVy");
+        let headers = if who.is_empty() { &[][..] } else { &[alice] };
+        send_with(&server.address, "GET", path, headers, b"").unwrap()
+    };
+    let manifest = |name: &str| -> serde_json::Value {
+        let (status, body) = ask("alice", &format!("/v2/{name}/app/manifests/v1"));
+        assert_eq!(status, "200");
+        serde_json::from_slice(&body).unwrap()
+    };
+    let layers = ["open", "secret"].map(|name| {
+        let layer = manifest(name)["layers"][0]["digest"].clone();
+        layer.as_str().unwrap().to_owned()
+    });
+    let statuses = |who: &str| -> Vec<String> {
+        let mut all = Vec::new();
+        for name in ["open", "secret"] {
+            for layer in &layers {
+                all.push(ask(who, &format!("/v2/{name}/app/blobs/{layer}")).0);
+            }
+        }
+        all
+    };
+    assert_eq!(statuses("alice"), ["200", "404", "404", "200"]);
+    assert_eq!(statuses(""), ["200", "404", "401", "401"]);
+    let catalogue = |who| String::from_utf8(ask(who, "/v2/_catalog").1).unwrap();
+    assert_eq!(catalogue(""), r#"{"repositories":["open/app"]}"#);
+    assert_eq!(
+        catalogue("alice"),
+        r#"{"repositories":["open/app","secret/app"]}"#
+    );
+    let (status, body) = ask("", &format!("/v2/open/app/referrers/{}", layers[0]));
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (status.as_str(), &body["manifests"]),
+        ("200", &serde_json::json!([]))
+    );
+    server.stop();
+    // What would change the store contradicts it.
+    environment.write(
+        "config.toml",
+        "[[keep]]\nrepositories = [\"**\"]\ntags = [\"*\"]\nlast = 1\n",
+    );
+    let refused = environment.barque(&["registry", "serve", "--images", "--config", config]);
+    let said = refused.fails(1);
+    assert!(said.contains("`keep`") && said.contains("hint: "), "{said}");
 }
 
 /// A file system that takes no more, in small: no file may grow beyond 16 KiB.

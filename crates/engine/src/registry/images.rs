@@ -19,6 +19,7 @@ use http_body_util::BodyExt as _;
 use oci::{Algorithm, Descriptor, Digest, Document, Index, Manifest, Reference, Repository, Tag};
 use store::{BlobIngest, Expected, Lease, NewImage, NewIndex, Store};
 
+use super::reach::Documents;
 use super::{RegistryError, names};
 use crate::transfer::layers;
 use crate::{Engine, Error};
@@ -33,6 +34,7 @@ impl Engine {
         Ok(Images {
             lease: lease.map_err(|error| RegistryError::Start(std::io::Error::other(error)))?,
             uploads: Mutex::default(),
+            documents: Documents::default(),
         })
     }
 
@@ -58,6 +60,7 @@ pub(super) struct Images {
     /// Keeps what was uploaded until a manifest needs it.
     lease: Lease,
     uploads: Mutex<BTreeMap<UploadId, BlobIngest>>,
+    pub(super) documents: Documents,
 }
 
 impl std::fmt::Debug for Images {
@@ -83,7 +86,7 @@ fn media_type_of(manifest: &Manifest) -> String {
     said.unwrap_or(oci::media_type::OCI_MANIFEST).to_owned()
 }
 
-fn failed(verb: &'static str, error: impl ToString) -> StorageError {
+pub(super) fn failed(verb: &'static str, error: impl ToString) -> StorageError {
     StorageError::Io {
         verb,
         place: "the image store".to_owned(),
@@ -92,12 +95,12 @@ fn failed(verb: &'static str, error: impl ToString) -> StorageError {
 }
 
 /// The name that a repository has in the store.
-fn name(repository: &Repository) -> Result<Reference> {
+pub(super) fn name(repository: &Repository) -> Result<Reference> {
     names::reference_of(repository).ok_or(StorageError::RepositoryUnknown)
 }
 
 impl Images {
-    fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Store {
         self.lease.store()
     }
 
@@ -126,6 +129,28 @@ impl Images {
             }),
             _ => None,
         })
+    }
+
+    /// An image's manifest, an index, or what one lists beside images.
+    pub(super) fn document(&self, digest: &Digest) -> Result<Option<StoredManifest>> {
+        let store = self.store();
+        let read = || -> std::result::Result<Option<StoredManifest>, store::Error> {
+            let media_type = match (store.image(digest)?, store.index(digest)?) {
+                (Some(image), _) => image.media_type,
+                (None, Some(index)) => index.media_type,
+                (None, None) => {
+                    return Ok(self.attached(digest)?.map(|found| StoredManifest {
+                        media_type: media_type_of(&found.manifest).into(),
+                        bytes: found.bytes.into(),
+                    }));
+                }
+            };
+            Ok(Some(StoredManifest {
+                media_type: media_type.into(),
+                bytes: store.read_blob(digest)?.into(),
+            }))
+        };
+        read().map_err(|error| failed("read a manifest of", error))
     }
 
     /// Names an index. What it lists beside images stays with those.
@@ -340,24 +365,7 @@ impl Storage for Images {
     }
 
     async fn manifest(&self, _: &Repository, digest: &Digest) -> Result<Option<StoredManifest>> {
-        let store = self.store();
-        let read = || -> std::result::Result<Option<StoredManifest>, store::Error> {
-            let media_type = match (store.image(digest)?, store.index(digest)?) {
-                (Some(image), _) => image.media_type,
-                (None, Some(index)) => index.media_type,
-                (None, None) => {
-                    return Ok(self.attached(digest)?.map(|found| StoredManifest {
-                        media_type: media_type_of(&found.manifest).into(),
-                        bytes: found.bytes.into(),
-                    }));
-                }
-            };
-            Ok(Some(StoredManifest {
-                media_type: media_type.into(),
-                bytes: store.read_blob(digest)?.into(),
-            }))
-        };
-        read().map_err(|error| failed("read a manifest of", error))
+        self.document(digest)
     }
 
     async fn put_manifest(&self, repository: &Repository, manifest: NewManifest) -> Result<()> {
@@ -463,8 +471,12 @@ impl Storage for Images {
         Ok(past.into_iter().rev().map(event).collect())
     }
 
-    async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>> {
-        Ok(Vec::new())
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>> {
+        Ok(self.reach(repository)?.referrers(subject))
     }
 
     async fn collect(&self, _: &Collection) -> Result<Collected> {
@@ -477,115 +489,4 @@ impl Storage for Images {
 }
 
 #[cfg(test)]
-mod tests {
-    use oci::{Platform, media_type};
-
-    use super::*;
-
-    /// A manifest whose parts are in the store, and its entry in an index.
-    fn manifest(
-        images: &Images,
-        platform: &str,
-        layers: &[(&str, &[u8])],
-    ) -> (NewManifest, Descriptor) {
-        let (architecture, os) = platform.split_once('/').unwrap();
-        let put = |kind: &str, bytes: &[u8]| {
-            let digest = *images.lease.put_blob(bytes).unwrap().digest();
-            Descriptor::new(kind, digest, bytes.len() as u64)
-        };
-        let config = serde_json::json!({
-            "architecture": architecture,
-            "os": os,
-            "rootfs": {"type": "layers", "diff_ids": []},
-        });
-        let config = serde_json::to_vec(&config).unwrap();
-        let layers: Vec<Descriptor> = layers.iter().map(|(kind, it)| put(kind, it)).collect();
-        let manifest = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::OCI_MANIFEST,
-            "config": put(media_type::OCI_CONFIG, &config),
-            "layers": layers,
-        });
-        let new = new(media_type::OCI_MANIFEST, &manifest);
-        let mut entry =
-            Descriptor::new(media_type::OCI_MANIFEST, new.digest, new.bytes.len() as u64);
-        entry.platform = format!("{os}/{architecture}").parse().ok();
-        (new, entry)
-    }
-
-    fn new(media_type: &str, document: &serde_json::Value) -> NewManifest {
-        let bytes = serde_json::to_vec(document).unwrap();
-        NewManifest {
-            digest: Digest::sha256_of(&bytes),
-            media_type: media_type.to_owned(),
-            bytes: bytes.into(),
-            blobs: Vec::new(),
-            manifests: Vec::new(),
-            referrer: None,
-            tags: Vec::new(),
-        }
-    }
-
-    fn index(entries: &[&Descriptor]) -> NewManifest {
-        let document = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::OCI_INDEX,
-            "manifests": entries,
-        });
-        new(media_type::OCI_INDEX, &document)
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_attestation_comes_and_goes_with_the_index_that_lists_it() {
-        let place = testkit::store();
-        let images = Engine::over(place.store().clone())
-            .as_storage("test")
-            .unwrap();
-        let name: Repository = "a/b".parse().unwrap();
-        let host = Platform::host();
-        let host = format!("{}/{}", host.architecture, host.os);
-        let (image, image_entry) = manifest(&images, &host, &[]);
-        let statement: &[u8] = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#;
-        let layer = ("application/vnd.in-toto+json", statement);
-        let (attestation, listed) = manifest(&images, "unknown/unknown", &[layer]);
-        let list = index(&[&image_entry, &listed]);
-        let (first, second) = (attestation.digest, list.digest);
-        let bytes = attestation.bytes.clone();
-        images.put_manifest(&name, image).await.unwrap();
-        images.put_manifest(&name, attestation).await.unwrap();
-        images.put_manifest(&name, list).await.unwrap();
-        let index = place.store().index(&second).unwrap().unwrap();
-        assert_eq!(index.images.len(), 1, "an attestation is no image");
-        // Nobody holds it but the index.
-        drop(images);
-        place.store().upkeep().unwrap();
-        let images = Engine::over(place.store().clone())
-            .as_storage("test")
-            .unwrap();
-        let found = images.manifest(&name, &first).await.unwrap().unwrap();
-        assert_eq!(found.bytes, bytes);
-        assert_eq!(found.media_type.as_ref() as &str, media_type::OCI_MANIFEST);
-        let blob = place.store().blob(&Digest::sha256_of(statement)).unwrap();
-        assert!(blob.is_some());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_index_of_what_is_not_here_is_refused() {
-        let place = testkit::store();
-        let images = Engine::over(place.store().clone())
-            .as_storage("test")
-            .unwrap();
-        let name: Repository = "a/b".parse().unwrap();
-        let layer: (&str, &[u8]) = ("application/vnd.in-toto+json", b"{}");
-        let (attestation, listed) = manifest(&images, "unknown/unknown", &[layer]);
-        let digest = attestation.digest;
-        assert!(images.manifest(&name, &digest).await.unwrap().is_none());
-        let alone = index(&[&listed]);
-        images.put_manifest(&name, alone.clone()).await.unwrap_err();
-        images.put_manifest(&name, attestation).await.unwrap();
-        // An index without any image is none for this store.
-        images.put_manifest(&name, alone).await.unwrap_err();
-        let other = Digest::sha256_of(b"{}");
-        assert!(images.manifest(&name, &other).await.unwrap().is_none());
-    }
-}
+mod tests;

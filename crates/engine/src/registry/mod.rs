@@ -2,7 +2,9 @@
 
 mod images;
 pub(crate) mod names;
+mod reach;
 mod serve;
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -162,7 +164,7 @@ impl Place {
 
     fn open(&self) -> Result<Arc<dyn Storage>, RegistryError> {
         if let Some(engine) = &self.images {
-            return Ok(Arc::new(engine.as_storage("serve")?));
+            return Ok(Arc::new(shown::Shown(engine.as_storage("serve")?)));
         }
         let name = self.name();
         let clock = Clock::system();

@@ -22,7 +22,7 @@ pub(crate) struct Serve {
     listen: Option<String>,
     /// Serve the image store instead, read-only: what was built or pulled here, under the names that it has here
     ///
-    /// Whoever may read one of its repositories may read every blob of the store.
+    /// A repository holds what its names lead to, whatever else is in the store.
     #[arg(long, conflicts_with = "folder")]
     images: bool,
     /// Refuse to push or delete anything
@@ -39,13 +39,28 @@ pub(crate) struct Serve {
     access_log: bool,
 }
 
+/// The image store is served as it is: nothing is fetched into it, kept elsewhere, or let go.
+fn refuse_what_changes(settings: &engine::registry::Settings) -> Result<(), Failure> {
+    let said = [
+        ("folder", settings.folder.is_some()),
+        ("bucket", settings.bucket.is_some()),
+        ("upstream", !settings.upstream.is_empty()),
+        ("keep", !settings.keep.is_empty()),
+        ("untagged-for", settings.untagged_for.is_some()),
+    ];
+    let Some((key, _)) = said.iter().find(|(_, is_said)| *is_said) else {
+        return Ok(());
+    };
+    let message = format!(
+        "`{key}` of the configuration is about a registry's own folder; --images serves the image store, and changes nothing in it"
+    );
+    Err(Failure::new(message).hint(format!("leave `{key}` out of it, or --images")))
+}
+
 pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
     let mut place = args.place.place(context)?;
     if args.images {
-        if place.settings.bucket.is_some() || place.settings.folder.is_some() {
-            let message = "the configuration says where a registry keeps things; the image store is another place";
-            return Err(Failure::new(message).hint("leave `folder` and `bucket` out of it"));
-        }
+        refuse_what_changes(&place.settings)?;
         place.images = Some(context.engine()?.clone());
     }
     let settings = &mut place.settings;

@@ -213,6 +213,15 @@ pub struct Referrer {
     pub descriptor: Descriptor,
 }
 
+impl Referrer {
+    /// Of a manifest or index that refers to something; nothing if it does not.
+    #[must_use]
+    pub fn of(bytes: &[u8], media_type: &str, digest: Digest) -> Option<Self> {
+        let document = super::document::read(bytes, Some(media_type), digest);
+        document.ok()?.referrer
+    }
+}
+
 /// A tag to be set.
 #[derive(Debug, Clone)]
 pub struct NewTag {
