@@ -33,6 +33,10 @@ pub enum Served {
     Deaf(std::io::Error),
     /// Events that wait for webhooks are kept in memory only: the folder for them cannot be used.
     EventsUnkept(std::path::PathBuf, String),
+    /// The store of this bucket ignores the conditions of writes: it is for one server at a time.
+    Orderless(String),
+    /// The storage cannot be used for now.
+    Unreachable(StorageError),
     /// It was told to end, and finishes what is under way.
     Stopping,
 }
@@ -59,7 +63,13 @@ pub fn serve(
         let mut terminate = listening(SignalKind::terminate())?;
         let mut hangup = listening(SignalKind::hangup())?;
         let settings = &place.settings;
-        let mut registry = Registry::new(place.open()?, settings.config())
+        let storage = place.open()?;
+        match storage.has_order().await {
+            Ok(true) => {}
+            Ok(false) => tell(Served::Orderless(place.name())),
+            Err(error) => tell(Served::Unreachable(error)),
+        }
+        let mut registry = Registry::new(storage, settings.config())
             .with_upstreams(upstreams(place)?, place.folder().join("coming"))
             .with_hooks(hooks(place)?, place.proxies()?)
             .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;

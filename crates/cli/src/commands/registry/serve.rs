@@ -94,6 +94,13 @@ pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
             "warning: what waits for webhooks is lost when this server ends: cannot keep it in `{}`: {error}",
             folder.display()
         )),
+        Served::Orderless(bucket) => render::talk(&format!(
+            "warning: the store of the bucket `{bucket}` ignores the conditions of writes: if two servers set a tag at the same time, one of \
+             the two is lost\nhint: let one server alone take pushes, the others with `read-only = true`"
+        )),
+        Served::Unreachable(error) => render::talk(&format!(
+            "warning: requests are going to fail for now: {error}"
+        )),
         Served::Stopping => render::talk("stopping: what is under way is finished first"),
     })?;
     DONE

@@ -347,6 +347,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Whether it works: what `/readyz` asks.
     async fn check(&self) -> Result<()>;
 
+    /// Whether of two servers that change the same tag at the same time one finds out that the other came first. To be asked
+    /// before it is served: in a bucket without such an order, a server then keeps its own at least. A folder has one server.
+    async fn has_order(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Repositories in the order of their names, those after `after`, at most `limit`.
     async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Repository>>;
 

@@ -116,6 +116,25 @@ async fn accept(listener: TcpListener, service: S3Service) {
     }
 }
 
+/// The light server does; of another store the one who starts `./test cluster` wants to know it.
+#[tokio::test]
+async fn what_the_store_does_with_conditions_is_found_out() {
+    use distribution::server::storage::Storage;
+
+    let heeds = Bucket::start()
+        .await
+        .open(Clock::system())
+        .has_order()
+        .await;
+    match std::env::var("BARQUE_TEST_BUCKET") {
+        Ok(_) => eprintln!(
+            "the store heeds the conditions of writes: {}",
+            heeds.unwrap()
+        ),
+        Err(_) => assert!(heeds.unwrap()),
+    }
+}
+
 /// A large blob goes up in parts, through two servers in turn, and comes down by a URL of the object store's.
 #[tokio::test]
 async fn servers_share_an_upload_and_send_clients_to_the_store() {

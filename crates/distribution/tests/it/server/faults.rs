@@ -236,6 +236,37 @@ async fn a_deletion_takes_the_tags_along_that_are_being_set() {
     }
 }
 
+/// A store that ignores the conditions of writes is found out, and its only server loses no push of a tag all the same.
+#[tokio::test]
+async fn a_store_that_ignores_conditions_is_found_out_and_helped() {
+    for seed in 1..20 {
+        let store = Shaky::default();
+        let desk = std::sync::Arc::new(Desk::shaky(&store, Config::default()));
+        assert!(desk.storage().has_order().await.unwrap());
+        store.ignore_conditions();
+        assert!(!desk.storage().has_order().await.unwrap());
+        store.take_turns(seed);
+        let tasks: Vec<_> = (0..4)
+            .map(|n: u32| {
+                let desk = desk.clone();
+                tokio::spawn(async move { desk.push_image("a", "moving", &n.to_string()).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let history = desk
+            .storage()
+            .tag_history(&"a".parse().unwrap(), &"moving".parse().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(history.len(), 4, "seed {seed}: {history:?}");
+        let left = store.names().await;
+        assert!(!left.iter().any(|name| name.contains("probe")), "{left:?}");
+        assert_whole(&desk, "a").await;
+    }
+}
+
 /// Pushes, deletions and collections at once, in many orders that are the same each time.
 #[tokio::test]
 async fn what_is_taken_over_a_bucket_is_whole() {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use object_store::path::Path;
 use object_store::signer::{Signer, Url};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result,
 };
 
 /// How a request fails.
@@ -55,6 +56,8 @@ struct State {
     written: Mutex<HashMap<Path, u64>>,
     /// Decides how often requests yield; never does if it is zero.
     seed: AtomicU64,
+    /// Takes the conditions of writes, and ignores them.
+    careless: AtomicBool,
 }
 
 fn failure() -> Error {
@@ -89,6 +92,11 @@ impl Shaky {
     /// Has requests take turns.
     pub(crate) fn take_turns(&self, seed: u64) {
         self.state.seed.store(seed, Ordering::SeqCst);
+    }
+
+    /// Ignores the conditions of writes from now on.
+    pub(crate) fn ignore_conditions(&self) {
+        self.state.careless.store(true, Ordering::SeqCst);
     }
 
     /// The names of all objects.
@@ -160,9 +168,12 @@ impl ObjectStore for Shaky {
         &self,
         path: &Path,
         payload: PutPayload,
-        options: PutOptions,
+        mut options: PutOptions,
     ) -> Result<PutResult> {
         let fault = self.begin().await?;
+        if self.state.careless.load(Ordering::SeqCst) {
+            options.mode = PutMode::Overwrite;
+        }
         let result = self.store.put_opts(path, payload, options).await;
         self.note(path);
         Self::end(fault, result)

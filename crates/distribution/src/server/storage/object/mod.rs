@@ -9,9 +9,10 @@
 //! - Tags are the only objects that change: with the condition that they are what they were when they were read.
 //!
 //! It needs a store that shows in listings and reads what was written before (as S3 does since 2020), and conditional
-//! writes (`If-Match`, `If-None-Match`).
+//! writes (`If-Match`, `If-None-Match`); without those, one server at a time (see `conditions`).
 
 mod collect;
+mod conditions;
 mod keys;
 mod links;
 mod manifests;
@@ -33,8 +34,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    BackoffConfig, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig, UpdateVersion,
+    BackoffConfig, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, UpdateVersion,
 };
 use oci::{Algorithm, Descriptor, Digest, Repository, Tag};
 
@@ -42,6 +42,7 @@ use super::{
     Clock, Collected, Collection, Content, Incoming, ManifestSummary, NewManifest, NewTag, Result,
     Storage, StorageError, StoredManifest, TagEvent, UploadId, Visible,
 };
+use conditions::Conditions;
 use keys::{Keys, Link, unflat};
 use links::unique;
 
@@ -93,6 +94,7 @@ struct Inner {
     keys: Keys,
     clock: Clock,
     redirect: bool,
+    conditions: Conditions,
     /// Which pulls were noted, and when.
     noted: Mutex<HashMap<(Repository, Digest), u64>>,
     /// Notes of pulls that are under way.
@@ -158,6 +160,7 @@ impl Object {
             keys: Keys(prefix),
             clock,
             redirect,
+            conditions: Conditions::default(),
             noted: Mutex::default(),
             noting: Mutex::default(),
         }))
@@ -180,34 +183,6 @@ impl Inner {
             .await
             .map_err(failed("write", path))?;
         Ok(())
-    }
-
-    /// Writes if the object is as it was; says whether it was. What is written must be what nobody else would write.
-    async fn put_if(
-        &self,
-        path: &Path,
-        bytes: Bytes,
-        version: Option<UpdateVersion>,
-    ) -> Result<bool> {
-        let mode = version.map_or(PutMode::Create, PutMode::Update);
-        let options = PutOptions::from(mode);
-        match self
-            .store
-            .put_opts(path, bytes.clone().into(), options)
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(
-                object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. }
-                | object_store::Error::NotFound { .. },
-            ) => {
-                // A request whose answer was lost is sent again, and finds what it wrote itself.
-                let there = self.get(path).await?;
-                Ok(there.is_some_and(|(there, _)| there == bytes))
-            }
-            Err(error) => Err(failed("write", path)(error)),
-        }
     }
 
     /// The bytes of a small object, and which version of it they are.
@@ -283,6 +258,10 @@ impl Storage for Object {
         let path = self.0.keys.probe(&unique()?);
         self.0.put(&path, Bytes::new()).await?;
         self.0.delete(&path).await
+    }
+
+    async fn has_order(&self) -> Result<bool> {
+        self.0.heeds_conditions().await
     }
 
     async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Repository>> {
