@@ -6,21 +6,24 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 
+/// Where the help of each command shows the options that all have: behind its own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Build, keep and run container images, without a daemon
 #[derive(Debug, Parser)]
 #[command(name = "barque", version, disable_help_subcommand = true, after_help = after())]
 pub(crate) struct Cli {
     /// The store's folder
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// How long work is shown
-    #[arg(long, global = true, value_enum, value_name = "KIND")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "KIND")]
     pub(crate) progress: Option<Progress>,
     /// Wait until what the command made would survive a power cut
     ///
     /// Otherwise that happens a moment later in the background, and a store that lost power before finds and drops what
     /// is torn.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) sync: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

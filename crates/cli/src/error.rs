@@ -58,7 +58,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         if !self.silent {
             if let Some(excerpt) = &self.excerpt {
-                render::talk(excerpt.trim_end());
+                render::talk(&render::printable_lines(excerpt.trim_end()));
             }
             match &self.mistakes {
                 Some(mistakes) => {
@@ -85,7 +85,12 @@ fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(next) = cause {
         let text = next.to_string();
-        if !message.contains(&text) {
+        // SQLite tells its number in front of what it has told already.
+        let told = match text.split_once(": ") {
+            Some((number, rest)) if number.starts_with("Error code ") => rest,
+            _ => &text,
+        };
+        if !message.contains(told) {
             message = format!("{message}: {text}");
         }
         cause = next.source();

@@ -25,6 +25,9 @@ pub enum Error {
     /// A name that is given to an image must not say which image that is.
     #[error("`{0}` has a digest; a new name is `NAME[:TAG]`")]
     NameWithDigest(String),
+    /// A name that could not be told from an id.
+    #[error("`{0}` cannot be the name of an image: it reads like a digest")]
+    NameLikeDigest(String),
     /// A text is not a platform.
     #[error("{0}")]
     Platform(#[source] oci::PlatformError),
@@ -263,9 +266,16 @@ impl Error {
         if owner_is_not_mapped(self) {
             return vec![MORE_IDS.to_owned()];
         }
+        if self.is_store_full() {
+            return vec![
+                "`barque df` shows what takes the space, `barque prune` removes what nothing needs"
+                    .to_owned(),
+            ];
+        }
         let hint = match self {
             Self::Store(error) => return store_hints(error),
             Self::Filter { known, .. } => return vec![format!("filters are {known}")],
+            Self::NameLikeDigest(_) => "a name is `NAME[:TAG]`, like `app:1`",
             Self::NoPath(_) => "the path begins with `/`: `barque cat alpine:3:/etc/os-release`",
             Self::NoSuchPath { image, .. } => {
                 return vec![format!("`barque ls {image}` lists its files")];
@@ -358,6 +368,23 @@ impl Error {
         }
     }
 
+    /// True if the disk with the store has no room; not where a result is written elsewhere.
+    fn is_store_full(&self) -> bool {
+        match self {
+            Self::Output { .. } | Self::BuildOutput(_) | Self::Container(_) => return false,
+            Self::Starting(error) => return error.is_store_full(),
+            _ => {}
+        }
+        // Errors that pass another one on hide its type, not its words.
+        std::iter::successors(Some(self as &(dyn std::error::Error + 'static)), |error| {
+            error.source()
+        })
+        .any(|error| {
+            let text = error.to_string();
+            text.contains("No space left on device") || text.contains("database or disk is full")
+        })
+    }
+
     /// An error of `run` or `exec`: its exit code says that it is ours and not the program's.
     pub(crate) fn starting(self) -> Self {
         Self::Starting(Box::new(self))
@@ -405,10 +432,13 @@ fn build_excerpt(sources: &[build::Text], error: &build::Error) -> Option<String
         && !failure.output.is_empty()
     {
         let output = String::from_utf8_lossy(&failure.output);
+        // A carriage return draws over what came before: the last state is what a person would see.
+        let lines = output.trim_end().lines();
+        let lines: Vec<&str> = lines.filter_map(|line| line.rsplit('\r').next()).collect();
         shown.push_str(&format!(
             "{RULE} > {}:\n{}\n{RULE}",
             failure.name,
-            output.trim_end()
+            lines.join("\n")
         ));
     }
     if let Some(span) = error.span()
@@ -502,5 +532,31 @@ fn copy_hints(error: &build::CopyError) -> Vec<String> {
             ..
         } => vec![format!("did you mean `{nearest}`?")],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn a_full_store_is_pruned_and_another_disk_is_not() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let import = Error::Import {
+            path: None,
+            why: format!("cannot write `layer.tar`: {}", full()),
+        };
+        for error in [
+            import.starting(),
+            sys::fs::Error::new("write", "x", full()).into(),
+        ] {
+            let hints = error.hints();
+            assert!(hints[0].contains("`barque prune`"), "{hints:?}");
+        }
+        let output = Error::Output {
+            what: "the archive",
+            source: full(),
+        };
+        assert!(output.hints().is_empty());
     }
 }

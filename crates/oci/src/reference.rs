@@ -229,7 +229,15 @@ impl FromStr for Reference {
         };
         let slash = rest.rfind('/').map_or(0, |at| at + 1);
         let (name, tag) = match rest[slash..].split_once(':') {
-            Some((last, tag)) => (&rest[..slash + last.len()], Some(tag.parse()?)),
+            Some((last, tag)) => {
+                let tag = tag.parse().map_err(|_: ReferenceError| {
+                    ReferenceError::Name(
+                        shown(text),
+                        "a tag has up to 128 letters, digits, `_`, `.` and `-`, and does not begin with `.` or `-`",
+                    )
+                })?;
+                (&rest[..slash + last.len()], Some(tag))
+            }
             None => (rest, None),
         };
         let (registry, repository) = split_registry(name);
@@ -449,6 +457,11 @@ mod tests {
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
+        let error = "a/b:-x".parse::<Reference>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("`a/b:-x` is not an image name: a tag has"),
+            "{error}"
+        );
         assert!("a".repeat(300).parse::<Reference>().is_err());
     }
 }

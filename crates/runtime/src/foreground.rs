@@ -135,7 +135,8 @@ impl Joint {
         let copy = Arc::new(Mutex::new(copy.map_err(Error::start("use the terminal"))?));
         let _forwarding = self.forward(program, &copy);
         let Attach { stdout, stderr, .. } = &self.attach;
-        running.follow(controller, input, &mut |stream, bytes| {
+        let mut lost = None;
+        let exit = running.follow(controller, input, &mut |stream, bytes| {
             also(stream, bytes);
             let to = match stream {
                 Stream::Stdout => stdout,
@@ -147,10 +148,24 @@ impl Joint {
                     copy.lock().unwrap_or_else(PoisonError::into_inner).take();
                     Err(error)
                 }
-                // A window that was closed, a full disk: the program goes on, and so does its log.
-                Ok(()) | Err(_) => Ok(()),
+                // A window that was closed: the program goes on, and so does its log.
+                Err(error)
+                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+                {
+                    Ok(())
+                }
+                // A full disk: so it is too, but who takes the exit code for the whole truth must not miss what is lost.
+                Err(error) => {
+                    lost.get_or_insert(error);
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
             }
-        })
+        })?;
+        match lost {
+            None => Ok(exit),
+            Some(error) => Err(Error::start("pass on what the program wrote")(error)),
+        }
     }
 
     fn input(&mut self, controller: Option<&OwnedFd>) -> Result<(Option<Input>, Option<Raw>)> {

@@ -302,6 +302,9 @@ pub(crate) fn check_process(
     Ok(())
 }
 
+/// Longest host name that the kernel takes.
+const MAX_HOSTNAME: usize = 64;
+
 /// As [`check_process`], for a whole container.
 pub(crate) fn check(spec: &Spec) -> Result<()> {
     check_process(&spec.args, &spec.env, &spec.cwd, &spec.rlimits)?;
@@ -310,6 +313,13 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         return invalid(format!(
             "`{}` is no name for a container",
             spec.id.escape_debug()
+        ));
+    }
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    if spec.hostname.len() > MAX_HOSTNAME || !spec.hostname.chars().all(plain) {
+        return invalid(format!(
+            "`{}` is no host name: up to {MAX_HOSTNAME} characters without blanks",
+            spec.hostname.escape_debug()
         ));
     }
     for device in &spec.devices {

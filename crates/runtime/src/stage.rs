@@ -218,6 +218,11 @@ impl Placing<'_> {
             .any(|covered| self.spec.cwd.starts_with(covered))
         {
             Stubs::default().prepare(&self.container, None, &self.spec.cwd, true)?;
+            if let Err(error) = self.container.open_dir(&self.spec.cwd)
+                && error.kind() == io::ErrorKind::NotADirectory
+            {
+                return Err(io::Error::from(error.kind())).context("start in", &self.spec.cwd);
+            }
         }
         for mount in &self.spec.mounts {
             self.mount(mount)?;

@@ -277,7 +277,11 @@ pub(crate) fn list_workdir(
         return Ok(Listed::default());
     }
     let mut entries = Entries::default();
-    let mut destination = Destination::find(root, &rules, path, true, &mut entries)?;
+    let mut destination =
+        Destination::find(root, &rules, path, true, &mut entries).map_err(|error| match error {
+            PlaceError::DirOverFile(path) => PlaceError::NotADirectory(path),
+            error => error,
+        })?;
     Ok(Listed {
         kept: std::mem::take(&mut destination.kept),
         entries,

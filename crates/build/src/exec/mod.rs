@@ -207,7 +207,7 @@ impl Solver<'_> {
             Network::Host => runtime::Network::Host,
             Network::None => runtime::Network::None,
         };
-        if let Some(size) = self.request.shm_size {
+        if let Some(size) = self.request.shm_size.filter(|size| *size > 0) {
             spec.shm_size = size;
         }
         let limits = self.request.limits.iter();

@@ -254,6 +254,11 @@ fn f135_a_directory_over_a_file_and_a_file_over_a_directory_are_errors() {
         let message = site.fail(dockerfile);
         assert!(message.contains("director"), "{message}");
     }
+    let message = site.fail("FROM scratch\nCOPY file /d\nWORKDIR /d\n");
+    assert!(
+        message.contains("cannot create the directory `/d`: something else has this name"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -12,6 +12,9 @@ pub(crate) struct Prune {
     /// Also images with a name that no container uses
     #[arg(short, long)]
     all: bool,
+    /// Do not ask, as without it: barque never asks
+    #[arg(short, long)]
+    force: bool,
     /// Keep the build cache
     #[arg(long)]
     keep_cache: bool,

@@ -98,6 +98,13 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// As [`printable`], of several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    let line = |line: &str| printable(line.strip_suffix('\r').unwrap_or(line));
+    let lines: Vec<String> = text.split('\n').map(line).collect();
+    lines.join("\n")
+}
+
 /// What a container does, in Docker's words: `Up 2 minutes`, `Exited (0) 3 hours ago`.
 pub(crate) fn status(state: &engine::containers::State, now: jiff::Timestamp) -> String {
     use engine::containers::State;
@@ -109,5 +116,18 @@ pub(crate) fn status(state: &engine::containers::State, now: jiff::Timestamp) ->
         },
         State::Exited { code, at: Some(at) } => format!("Exited ({code}) {}", time::ago(at, now)),
         State::Exited { code, at: None } => format!("Exited ({code})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable_lines;
+
+    #[test]
+    fn lines_stay_and_what_steers_a_terminal_goes() {
+        assert_eq!(
+            printable_lines("a\tb\n\x1b[2Jc\r\n\u{9b}d\n"),
+            "a\tb\n\u{fffd}[2Jc\n\u{fffd}d\n"
+        );
     }
 }

@@ -401,6 +401,11 @@ fn priv_more_of_what_a_container_may_and_sees() {
             "1024",
         ),
         (
+            "--shm-size 0",
+            "df -k /dev/shm | tail -1 | awk '{print $2}'",
+            "65536",
+        ),
+        (
             "--privileged",
             "grep CapBnd /proc/1/status | cut -f2 | grep -c 1ff; grep Seccomp: /proc/1/status | cut -f2",
             "1\n0",

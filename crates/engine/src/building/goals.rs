@@ -70,10 +70,7 @@ pub(super) fn solve(
 fn references(texts: &[String]) -> Result<Vec<Reference>, Error> {
     let mut references: Vec<Reference> = Vec::new();
     for text in texts {
-        let reference: Reference = text.parse()?;
-        if reference.digest().is_some() {
-            return Err(Error::NameWithDigest(text.clone()));
-        }
+        let reference = crate::images::new_name(text)?;
         if !references.contains(&reference) {
             references.push(reference);
         }

@@ -149,6 +149,7 @@ impl Engine {
         spec.hostname = request
             .hostname
             .clone()
+            .filter(|name| !name.is_empty())
             .unwrap_or_else(|| match request.network {
                 Network::Host => rustix::system::uname()
                     .nodename()
@@ -174,7 +175,10 @@ impl Engine {
             Network::Host => runtime::Network::Host,
             Network::None => runtime::Network::None,
         };
-        spec.shm_size = request.shm_size.unwrap_or(Spec::SHM_SIZE);
+        spec.shm_size = request
+            .shm_size
+            .filter(|size| *size > 0)
+            .unwrap_or(Spec::SHM_SIZE);
         restrict(&mut spec, request)?;
         spec.rlimits = request.ulimits.iter().map(rlimit).collect();
         spec.limits = Limits {

@@ -36,6 +36,10 @@ pub(crate) fn new_name(text: &str) -> Result<Reference, Error> {
     if name.digest().is_some() {
         return Err(Error::NameWithDigest(text.to_owned()));
     }
+    // `sha256:abc` would be asked for as an image whose id begins so.
+    if matches!(name.familiar_name().as_str(), "sha256" | "sha512") {
+        return Err(Error::NameLikeDigest(text.to_owned()));
+    }
     Ok(name)
 }
 

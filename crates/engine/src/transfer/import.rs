@@ -73,6 +73,13 @@ impl Engine {
                 why: error.to_string(),
             })?;
         let layer = ingest.publish()?;
+        // A tar without files has the blocks that end it: nothing at all is what a failed download leaves, or a program in a pipe.
+        if layer.size() == 0 {
+            return Err(Error::Import {
+                path: shown,
+                why: "it is empty".to_owned(),
+            });
+        }
         let from = shown
             .as_ref()
             .map_or_else(|| "-".to_owned(), |path| path.display().to_string());

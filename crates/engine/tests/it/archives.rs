@@ -375,6 +375,24 @@ fn every_compression_is_imported() {
 }
 
 #[test]
+fn nothing_at_all_is_no_root_filesystem_and_an_empty_tar_is_one() {
+    let store = testkit::store();
+    let engine = engine(&store);
+    let path = store.beside().join("root.tar");
+    let import = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        engine.import(&ImportRequest {
+            file: Some(path.clone()),
+            ..ImportRequest::default()
+        })
+    };
+    let error = import(b"").unwrap_err().to_string();
+    assert!(error.ends_with("it is empty"), "{error}");
+    assert!(store.store().layers().unwrap().is_empty());
+    import(&[0; 1024]).unwrap();
+}
+
+#[test]
 fn an_index_gives_the_image_for_the_platform() {
     let store = testkit::store();
     let engine = engine(&store);

@@ -81,6 +81,14 @@ fn names_come_and_go_as_in_docker() {
         .unwrap();
     engine.tag("a:1", "b:1").unwrap();
     engine.tag(&image.id.digest().short(), "c").unwrap();
+    for name in ["sha256:abc", "docker.io/library/sha512:1"] {
+        let error = engine.tag("a:1", name).unwrap_err();
+        assert_eq!(
+            error.hints(),
+            ["a name is `NAME[:TAG]`, like `app:1`"],
+            "{error}"
+        );
+    }
     let remove = |text: &str, force| {
         engine.remove_image(&RemoveRequest {
             image: text.to_owned(),

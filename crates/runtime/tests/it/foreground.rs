@@ -97,6 +97,33 @@ fn helper_that_runs() {
 }
 
 #[test]
+fn priv_output_that_is_lost_is_an_error_after_the_program_has_ended() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let dir = folder(&bed);
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+            .into()
+    };
+    let attach = Attach {
+        stdin: None,
+        stdout: full(),
+        stderr: full(),
+        signals: false,
+    };
+    let spec = bed.shell("echo lost; echo lost too >&2; exit 3");
+    let error = foreground::run(&spec, &dir, attach).unwrap_err();
+    assert_eq!(error.to_string(), "cannot pass on what the program wrote");
+    assert_eq!(error.exit_code(), 125);
+    assert!(has_logged(&dir, "lost too"));
+}
+
+#[test]
 fn priv_streams_are_joined_and_logged_and_others_see_the_container() {
     if !is_root() {
         return;

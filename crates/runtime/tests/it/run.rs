@@ -51,6 +51,19 @@ fn priv_exit_codes_of_what_cannot_be_run() {
         assert!(error.to_string().contains(program), "{error}");
     }
     assert_eq!(error_of(&bed.spec(&[""])).exit_code(), 125);
+    let mut spec = bed.shell("pwd");
+    spec.cwd = PathBuf::from("/data");
+    let error = error_of(&spec).to_string();
+    assert!(
+        error.ends_with("cannot start in `/data`: not a directory"),
+        "{error}"
+    );
+    for hostname in ["a b", "a\n10.0.0.1 other", &"x".repeat(65)] {
+        let mut spec = bed.shell("hostname");
+        spec.hostname = hostname.to_owned();
+        let error = error_of(&spec);
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+    }
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub enum OutputError {
         /// What it can be.
         wanted: &'static str,
     },
+    /// A place without a name.
+    #[error("`dest=` of `--output` names nothing")]
+    EmptyDest,
     /// Files without a place.
     #[error("`--output type={0}` needs `dest=FOLDER`")]
     NoFolder(&'static str),
@@ -123,6 +126,9 @@ impl OutputError {
                 nearest: Some(nearest),
                 ..
             } => format!("did you mean `{nearest}`?"),
+            Self::EmptyDest => {
+                "name a file or folder with `dest=PATH`, or stdout with `dest=-`".to_owned()
+            }
             Self::Platforms(_) => "`type=oci` has several platforms".to_owned(),
             Self::Overwrite { .. } => "leave `platform-split=false` out".to_owned(),
             _ => return Vec::new(),

@@ -275,6 +275,7 @@ pub fn output(text: &str) -> Result<Output, Error> {
         && !only.starts_with("type=")
     {
         return Ok(match only.as_str() {
+            "" => return Err(OutputError::EmptyDest.into()),
             "-" => Output::new(Form::Tar, Place::Stdout),
             path => Output::new(Form::Local, Place::Path(path.into())),
         });
@@ -303,6 +304,7 @@ pub fn output(text: &str) -> Result<Output, Error> {
 fn begin(kind: &str, options: &mut BTreeMap<String, String>) -> Result<Output, Error> {
     let place = match options.remove("dest") {
         None => None,
+        Some(dest) if dest.is_empty() => return Err(OutputError::EmptyDest.into()),
         Some(dest) if dest == "-" => Some(Place::Stdout),
         Some(dest) => Some(Place::Path(dest.into())),
     };
@@ -549,6 +551,25 @@ fn fields(text: &str) -> Result<Vec<String>, Error> {
             Some("") => return Ok(fields),
             Some(after) if after.starts_with(',') => rest = &after[1..],
             _ => return Err(OutputError::Quotes(text.to_owned()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::output;
+
+    #[test]
+    fn a_place_has_a_name() {
+        for text in [
+            "",
+            "type=local,dest=",
+            "type=oci,dest=",
+            "type=docker,dest=",
+        ] {
+            let error = output(text).unwrap_err();
+            assert_eq!(error.to_string(), "`dest=` of `--output` names nothing");
+            assert!(!error.hints().is_empty());
         }
     }
 }
