@@ -25,7 +25,7 @@ pub struct Solved {
 /// How an image is to be described.
 #[derive(Debug, Clone, Default)]
 pub struct Packing {
-    /// What layers are compressed with; those of the base that are compressed stay as they are.
+    /// What layers are compressed with; those of the base that are compressed stay as they are, and so do all of them without it.
     pub compression: Option<Compression>,
     /// How hard.
     pub level: Level,
@@ -160,10 +160,20 @@ impl Solved {
         lease: &Lease,
     ) -> Result<Descriptor, PackError> {
         let known = self.known.iter().find(|(layer, _)| layer == id);
-        let has_form = |(_, form): &&(DiffId, Descriptor)| {
-            number < self.base && !packing.force && form.digest != *id.digest()
+        let stays = |(_, form): &&(DiffId, Descriptor)| {
+            let is_compressed = form.digest != *id.digest();
+            let compresses = matches!(
+                packing.compression,
+                Some(Compression::Gzip | Compression::Zstd)
+            );
+            let is_wanted = if is_compressed {
+                !packing.force
+            } else {
+                !compresses
+            };
+            number < self.base && is_wanted
         };
-        let mut form = match (known.filter(has_form), packing.compression) {
+        let mut form = match (known.filter(stays), packing.compression) {
             (Some((_, form)), _) => form.clone(),
             (_, Some(compression @ (Compression::Gzip | Compression::Zstd))) => {
                 compressed(lease, id, compression, packing.level)?

@@ -310,6 +310,32 @@ fn the_manifest_names_uncompressed_layers() {
 }
 
 #[test]
+fn a_layer_of_the_base_is_described_as_the_base_does() {
+    let site = Site::new();
+    let base = image().file("f", "f").build(&site.store).unwrap();
+    let mut manifest = site.store.manifest(&base).unwrap();
+    manifest.layers[0].urls = vec!["https://example.com/f".to_owned()];
+    manifest.layers[0].annotations = [("a".to_owned(), "b".to_owned())].into();
+    let described = manifest.layers[0].clone();
+    let lease = site.store.lease("test").unwrap();
+    lease
+        .put_image(store::NewImage {
+            manifest: &serde_json::to_vec(&manifest).unwrap(),
+            media_type: None,
+            config: &site.store.read_blob(&manifest.config.digest).unwrap(),
+            also: &[],
+            names: &["base".parse().unwrap()],
+            by: "test",
+        })
+        .unwrap();
+    site.write("g", "g");
+    let outcome = site.build("FROM base\nCOPY g /\n");
+    let manifest = site.store.manifest(&outcome.built.image).unwrap();
+    assert_eq!(manifest.layers[0], described);
+    assert_eq!(manifest.layers.len(), 2);
+}
+
+#[test]
 fn metadata_and_iid_are_as_buildx_writes_them() {
     let mut site = Site::new();
     site.request.tags = vec![
