@@ -108,15 +108,20 @@ fn priv_a_program_for_another_platform_is_named_with_it() {
     program.resize(4096, 0);
     image()
         .program("bin/sh", &program)
-        .file("bin/script", "#!/bin/sh\n")
+        .program("bin/script", "#!/bin/sh\n")
         .name("foreign")
         .build(&site.store)
         .unwrap();
     site.request.platform = Some("linux/s390x".parse().unwrap());
-    for command in ["x", "[\"/bin/sh\"]"] {
+    for (command, program) in [
+        ("x", "/bin/sh"),
+        ("[\"/bin/sh\"]", "/bin/sh"),
+        // By the interpreter in its first line.
+        ("[\"/bin/script\"]", "/bin/script"),
+    ] {
         let message = site.fail(&format!("FROM foreign\nRUN {command}\n"));
         assert!(
-            message.contains("`/bin/sh` is a program for `linux/s390x`"),
+            message.contains(&format!("`{program}` is a program for `linux/s390x`")),
             "{message}"
         );
     }

@@ -158,7 +158,7 @@ fn priv_the_hosts_authorities_are_there_for_a_run_and_nowhere_else() {
         return;
     }
     if !std::path::Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
-        eprintln!("SKIPPED {test}: needs the package ca-certificates");
+        testkit::skipped(test, "needs the package ca-certificates");
         return;
     }
     let environment = Environment::with_busybox();

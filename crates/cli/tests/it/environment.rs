@@ -248,7 +248,7 @@ fn make_tar(folder: &Path) -> PathBuf {
 pub(crate) fn root_or_skip(test: &str) -> bool {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if !root {
-        eprintln!("SKIPPED {test}: needs root");
+        testkit::skipped(test, "needs root");
     }
     root
 }

@@ -1,43 +1,40 @@
 //! Images, sources and contexts from another host, over a real `ssh` to a real `sshd`.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use testkit::running_test;
 
 use crate::environment::{Answer, Environment};
-use crate::ssh::{Agent, Server, key, programs_or_skip, user};
+use crate::ssh::{
+    Agent, Server, git, key, ssh_of_its_own, sshd_and_git_or_skip, sshd_or_skip, user,
+};
 
 /// This host, and the one on the loopback device.
 struct Hosts {
     here: Environment,
     server: Server,
+    /// The value of `PATH` with this host's `ssh`.
+    path: String,
     known_hosts: PathBuf,
     user: String,
 }
 
 impl Hosts {
-    /// `extra` is for the configuration of the server. `ssh` is the real one, with the keys and known hosts of the test
-    /// instead of those of whoever runs it: it looks for them at home, wherever `HOME` leads.
+    /// `extra` is for the configuration of the server, `options` for `ssh`, with `KEY` and `PORT` for what those are.
     fn new(sshd: &Path, extra: &str, options: &str) -> Self {
         let here = Environment::new();
         let own = here.path("keys/own");
         key(&own, "");
         let server = Server::start(sshd, &here, &own, extra);
-        let known_hosts = here.path("known_hosts");
-        let script = format!(
-            "#!/bin/sh\nexec /usr/bin/ssh -F none -o UserKnownHostsFile={} -o GlobalKnownHostsFile=none {options} \"$@\"\n",
-            known_hosts.display(),
-        );
-        let script = script
+        let options = options
             .replace("KEY", &own.display().to_string())
             .replace("PORT", &server.port.to_string());
-        let ssh = here.write("bin/ssh", &script);
-        std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (path, known_hosts) = ssh_of_its_own(&here, &options);
         let hosts = Self {
             here,
             server,
+            path,
             known_hosts,
             user: user(),
         };
@@ -54,8 +51,7 @@ impl Hosts {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.here.command(arguments);
-        let path = format!("{}:/usr/bin:/bin", self.here.path("bin").display());
-        command.env("PATH", path);
+        command.env("PATH", &self.path);
         command
     }
 
@@ -71,7 +67,7 @@ impl Hosts {
 
 #[test]
 fn images_go_over_a_real_ssh_to_a_host_that_is_known() {
-    let Some(sshd) = programs_or_skip(&running_test()) else {
+    let Some(sshd) = sshd_or_skip(&running_test()) else {
         return;
     };
     let there = Environment::new();
@@ -126,29 +122,9 @@ fn images_go_over_a_real_ssh_to_a_host_that_is_known() {
     );
 }
 
-/// Runs git with nothing of the surroundings.
-fn git(folder: &Path, arguments: &[&str]) {
-    let done = Command::new("git")
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", folder)
-        .envs(["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"].map(|name| (name, "somebody")))
-        .envs(["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"].map(|name| (name, "somebody@example")))
-        .args(["-c", "init.defaultBranch=main", "-c", "safe.directory=*"])
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
 #[test]
 fn repositories_are_fetched_over_a_real_ssh() {
-    let Some(sshd) = programs_or_skip(&running_test()) else {
+    let Some(sshd) = sshd_and_git_or_skip(&running_test()) else {
         return;
     };
     // An address like `git@host:path` has no place for a port.

@@ -1,5 +1,7 @@
 //! What an ordinary user can do. `./test` runs these as a user made for them; as root they have nothing to show.
 
+use testkit::skipped;
+
 use crate::environment::Environment;
 
 /// True where the test means something: an ordinary user, with subordinate ids.
@@ -11,7 +13,7 @@ pub(crate) fn ordinary_user_or_skip(test: &str) -> bool {
         .stdout
         == b"0\n";
     if root {
-        eprintln!("SKIPPED {test}: needs an ordinary user");
+        skipped(test, "needs an ordinary user");
     }
     !root
 }

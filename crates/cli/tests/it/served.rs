@@ -3,10 +3,15 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use testkit::{running_test, skipped};
 
 use crate::environment::{Environment, root_or_skip};
+
+/// How long it may take to listen; ample, for a machine under load.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const REGISTRY: &str = "/usr/bin/docker-registry";
 
@@ -94,18 +99,29 @@ impl Served {
         let mut served = Self { folder, process };
         let mut said = String::new();
         let stderr = served.process.stderr.take().unwrap();
-        let mut lines = BufReader::new(stderr).lines();
-        for line in lines.by_ref() {
-            let line = line.unwrap();
-            if let Some((_, address)) = line.split_once("listening on ") {
-                let host = address.split('"').next().unwrap_or_default().to_owned();
-                // What it says later is of no interest, but must go somewhere.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok((served, host));
+        let (tell, told) = std::sync::mpsc::channel();
+        // What it says later is of no interest, but must go somewhere.
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(tell.send(line)));
+        });
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some((_, address)) = line.split_once("listening on ") {
+                        let host = address.split('"').next().unwrap_or_default().to_owned();
+                        return Ok((served, host));
+                    }
+                    said.push_str(&line);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(said),
+                Err(RecvTimeoutError::Timeout) => {
+                    served.process.kill().ok();
+                    panic!("the registry does not listen after {PATIENCE:?}: {said}");
+                }
             }
-            said.push_str(&line);
         }
-        Err(said)
     }
 }
 

@@ -3,28 +3,87 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::environment::{Environment, root_or_skip};
+use testkit::{running_test, skipped};
+
+use crate::environment::{Answer, Environment, root_or_skip};
 
 /// What the server answers to whoever it lets in.
 const ANSWER: &str = "let in by the agent";
 
-/// The programs of this machine, or `None` with a word if one is missing.
-pub(crate) fn programs_or_skip(test: &str) -> Option<PathBuf> {
-    for name in ["ssh", "ssh-agent", "ssh-add", "ssh-keygen"] {
+/// The server of this machine; `None` if that or one of these programs is missing, with a word about it.
+fn server_or_skip(test: &str, programs: &[(&str, &str)]) -> Option<PathBuf> {
+    let missing = |name: &str, package: &str| {
+        skipped(
+            test,
+            &format!("no `{name}`; it is in Debian's package {package}"),
+        );
+        None
+    };
+    for (name, package) in programs {
         if !Path::new("/usr/bin").join(name).exists() {
-            eprintln!("SKIPPED {test}: no `{name}`; it is in Debian's package openssh-client");
-            return None;
+            return missing(name, package);
         }
     }
     let server = PathBuf::from("/usr/sbin/sshd");
-    if !server.exists() {
-        eprintln!("SKIPPED {test}: no `sshd`; it is in Debian's package openssh-server");
-        return None;
+    match server.exists() {
+        true => Some(server),
+        false => missing("sshd", "openssh-server"),
     }
-    Some(server)
+}
+
+const CLIENT: [(&str, &str); 4] = [
+    ("ssh", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("ssh-add", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+];
+
+/// The server, where all programs of ssh are there.
+pub(crate) fn sshd_or_skip(test: &str) -> Option<PathBuf> {
+    server_or_skip(test, &CLIENT)
+}
+
+/// The server, where git is there, too.
+pub(crate) fn sshd_and_git_or_skip(test: &str) -> Option<PathBuf> {
+    server_or_skip(test, &[&CLIENT[..], &[("git", "git")]].concat())
+}
+
+/// Puts an `ssh` into `bin` which is the real one, without the settings and the known hosts of whoever runs the test: it looks
+/// for them at home, wherever `HOME` leads. Gives the value of `PATH` with it, and the file of known hosts.
+pub(crate) fn ssh_of_its_own(environment: &Environment, options: &str) -> (String, PathBuf) {
+    let known_hosts = environment.path("known_hosts");
+    let script = format!(
+        "#!/bin/sh\nexec /usr/bin/ssh -F none -o UserKnownHostsFile={} -o GlobalKnownHostsFile=none {options} \"$@\"\n",
+        known_hosts.display()
+    );
+    let ssh = environment.write("bin/ssh", &script);
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", environment.path("bin").display());
+    (path, known_hosts)
+}
+
+/// Runs git with nothing of the surroundings.
+pub(crate) fn git(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("git")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", folder)
+        .envs(["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"].map(|name| (name, "somebody")))
+        .envs(["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"].map(|name| (name, "somebody@example")))
+        .args(["-c", "init.defaultBranch=main", "-c", "safe.directory=*"])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// A server that lets in who has the key `known`, on the loopback device. It ends with the test's process.
@@ -182,7 +241,7 @@ fn through_the_agent(server: &Path) {
         let arguments = [&["build", "--progress", "plain"], flags, &["c"]].concat();
         let mut command = environment.command(&arguments);
         let answer = command.env("SSH_AUTH_SOCK", &agent.socket).output();
-        crate::environment::Answer::from(answer.unwrap())
+        Answer::from(answer.unwrap())
     };
     let begin = "FROM busybox\nCOPY root /\n";
     let visit = server.visit();
@@ -233,7 +292,7 @@ fn through_the_agent(server: &Path) {
 #[test]
 fn priv_f181_ssh_in_run_reaches_a_server_through_the_agent() {
     let test = "priv_f181_ssh_in_run_reaches_a_server_through_the_agent";
-    if let (true, Some(server)) = (root_or_skip(test), programs_or_skip(test)) {
+    if let (true, Some(server)) = (root_or_skip(test), sshd_or_skip(test)) {
         through_the_agent(&server);
     }
 }
@@ -242,7 +301,7 @@ fn priv_f181_ssh_in_run_reaches_a_server_through_the_agent() {
 fn rootless_f181_ssh_in_run_reaches_a_server_through_the_agent() {
     let test = "rootless_f181_ssh_in_run_reaches_a_server_through_the_agent";
     if crate::rootless::ordinary_user_or_skip(test)
-        && let Some(server) = programs_or_skip(test)
+        && let Some(server) = sshd_or_skip(test)
     {
         through_the_agent(&server);
     }
@@ -250,8 +309,7 @@ fn rootless_f181_ssh_in_run_reaches_a_server_through_the_agent() {
 
 #[test]
 fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
-    let Some(program) = programs_or_skip("a_repository_comes_over_ssh_with_the_key_that_was_given")
-    else {
+    let Some(program) = sshd_and_git_or_skip(&running_test()) else {
         return;
     };
     let environment = Environment::new();
@@ -262,28 +320,12 @@ fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
     key(&known, "");
     key(&other, "");
     let server = Server::start(&program, &environment, &known, "");
+    let (path, known_hosts) = ssh_of_its_own(&environment, "");
     environment.write("repository/a", "over ssh\n");
     let repository = environment.path("repository");
-    for arguments in [
-        &["init", "-q", "-b", "main"][..],
-        &["add", "a"],
-        &[
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "commit",
-            "-qm",
-            "one",
-        ],
-    ] {
-        let done = Command::new("git")
-            .arg("-C")
-            .arg(&repository)
-            .args(arguments)
-            .status();
-        assert!(done.unwrap().success());
-    }
+    git(&repository, &["init", "-q"]);
+    git(&repository, &["add", "a"]);
+    git(&repository, &["commit", "-qm", "one"]);
     let url = format!(
         "ssh://{}@127.0.0.1:{}{}",
         user(),
@@ -293,7 +335,7 @@ fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
     environment.write("c/Dockerfile", &format!("FROM scratch\nADD {url} /r/\n"));
     let build = |key: &Path| {
         let agent = format!("default={}", key.display());
-        environment.barque(&[
+        let mut command = environment.command(&[
             "build",
             "--progress",
             "plain",
@@ -302,7 +344,8 @@ fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
             "-t",
             "x",
             "c",
-        ])
+        ]);
+        Answer::from(command.env("PATH", &path).output().unwrap())
     };
     let refused = build(&other);
     assert!(
@@ -312,4 +355,6 @@ fn a_repository_comes_over_ssh_with_the_key_that_was_given() {
     );
     build(&known).ok();
     assert_eq!(environment.barque(&["cat", "x:/r/a"]).ok(), "over ssh");
+    let known = std::fs::read_to_string(known_hosts).unwrap();
+    assert!(known.contains(&server.port.to_string()), "{known}");
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use testkit::skipped;
+
 use crate::environment::{Answer, Environment, eventually, root_or_skip};
 
 /// Runs the program with a way that is chosen.
@@ -40,7 +42,7 @@ fn priv_containers_and_run_steps_work_in_each_way() {
     for way in ["files", "loops", "unpacked"] {
         let info = by_way(&environment, way, &["info"]);
         if info.code != 0 {
-            eprintln!("SKIPPED {test}, {way}: {}", info.stderr);
+            skipped(&format!("{test}, {way}"), &info.stderr);
             continue;
         }
         environment.write(
@@ -69,7 +71,7 @@ fn priv_a_kill_leaves_no_loop_device() {
     let environment = Environment::with_busybox();
     let info = by_way(&environment, "loops", &["info"]);
     if info.code != 0 {
-        eprintln!("SKIPPED {test}: {}", info.stderr);
+        skipped(test, &info.stderr);
         return;
     }
     assert!(

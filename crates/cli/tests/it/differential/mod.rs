@@ -13,6 +13,8 @@ mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use testkit::skipped;
+
 use crate::environment::root_or_skip;
 use case::Case;
 use judge::{Bench, Result};
@@ -51,14 +53,14 @@ fn compare(topic: &str) {
         return;
     }
     if !judge::version().is_some_and(|version| version.starts_with(VERSION)) {
-        std::eprintln!("SKIPPED {test}: `{VERSION}…` is not installed");
+        skipped(&test, &format!("`{VERSION}…` is not installed"));
         return;
     }
     let cases = cases(topic);
     let bench = match Bench::new(&cases) {
         Ok(bench) => bench,
         Err(reason) => {
-            std::eprintln!("SKIPPED {test}: buildah has no storage here: {reason}");
+            skipped(&test, &format!("buildah has no storage here: {reason}"));
             return;
         }
     };
