@@ -16,7 +16,7 @@ pub(crate) mod connect;
 pub mod credentials;
 mod error;
 mod file;
-mod host;
+pub(crate) mod host;
 mod pages;
 pub(crate) mod payload;
 pub(crate) mod proxy;

@@ -1,11 +1,16 @@
 //! What a request that fails is answered with.
 
+use std::io::ErrorKind;
+
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use oci::Repository;
 
 use super::storage::StorageError;
 use crate::wire::ErrorCode;
+
+/// Seconds after which clients may try again when an object store was busy for as long as this server tried.
+const BUSY: &str = "5";
 
 /// An answer that is not a success: a code of the specification, a sentence, and what else the status wants.
 #[derive(Debug)]
@@ -95,13 +100,22 @@ impl From<StorageError> for Refusal {
             StorageError::ReadOnly => Self::new(ErrorCode::Unsupported, message),
             StorageError::Interrupted(_) => Self::new(ErrorCode::BlobUploadInvalid, message),
             StorageError::Corrupt { .. } | StorageError::Io { .. } | StorageError::InUse => {
-                let mut refusal = Self::new(ErrorCode::Unknown, "the registry's storage failed");
-                if let StorageError::Io { source, .. } = &error
-                    && source.kind() == std::io::ErrorKind::StorageFull
-                {
-                    refusal = Self::new(ErrorCode::Unavailable, "the registry's storage is full")
-                        .status(StatusCode::INSUFFICIENT_STORAGE);
-                }
+                let kind = match &error {
+                    StorageError::Io { source, .. } => source.kind(),
+                    _ => ErrorKind::Other,
+                };
+                let mut refusal = match kind {
+                    ErrorKind::StorageFull => {
+                        Self::new(ErrorCode::Unavailable, "the registry's storage is full")
+                            .status(StatusCode::INSUFFICIENT_STORAGE)
+                    }
+                    ErrorKind::HostUnreachable => Self::new(
+                        ErrorCode::Unavailable,
+                        "the registry's storage does not answer",
+                    )
+                    .header(hyper::header::RETRY_AFTER, BUSY),
+                    _ => Self::new(ErrorCode::Unknown, "the registry's storage failed"),
+                };
                 refusal.cause = Some(message);
                 refusal
             }

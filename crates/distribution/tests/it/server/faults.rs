@@ -10,7 +10,7 @@ use super::shaky::{Fault, Shaky};
 const DAY: u64 = 86_400;
 
 /// What clients do in a life of a repository. Any of it may fail; says how much was answered.
-async fn live(desk: &Desk) -> u32 {
+pub(crate) async fn live(desk: &Desk) -> u32 {
     let mut answered = 0;
     let mut count = |status: hyper::StatusCode| {
         // A client is told what it can do something about, and never that something is there which is not.
@@ -50,7 +50,7 @@ async fn live(desk: &Desk) -> u32 {
 }
 
 /// Every tag leads to a whole image, in all repositories.
-async fn assert_all_whole(desk: &Desk) {
+pub(crate) async fn assert_all_whole(desk: &Desk) {
     let catalogue = desk.get("/v2/_catalog").await.is(200).json();
     for name in catalogue["repositories"].as_array().unwrap() {
         assert_whole(desk, name.as_str().unwrap()).await;

@@ -18,6 +18,7 @@ mod rules;
 mod shaky;
 mod soak;
 mod storage;
+mod unwell;
 mod uploads;
 mod upstream;
 

@@ -22,6 +22,7 @@ mod transport;
 mod uploads;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -104,10 +105,17 @@ struct Inner {
 /// An error of the object store, with what was tried on what.
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> StorageError {
     let place = path.to_string();
-    move |error| StorageError::Io {
-        verb,
-        place,
-        source: std::io::Error::other(error),
+    move |error| {
+        // The others are about names, rights and conditions; this is a store that is busy, slow or gone.
+        let kind = match &error {
+            object_store::Error::Generic { .. } => io::ErrorKind::HostUnreachable,
+            _ => io::ErrorKind::Other,
+        };
+        StorageError::Io {
+            verb,
+            place,
+            source: io::Error::new(kind, error),
+        }
     }
 }
 

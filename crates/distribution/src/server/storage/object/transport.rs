@@ -1,12 +1,15 @@
 //! The object store's requests go through the client's transport: its TLS, its proxies, its patience.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper::Method;
 use hyper::body::{Body, Bytes, Frame};
 use object_store::ClientOptions;
 use object_store::client::{
@@ -17,14 +20,21 @@ use tokio::sync::mpsc;
 
 use super::super::{Result, StorageError};
 use crate::client::connect::{Place, Way};
+use crate::client::host::retry_after;
 use crate::client::payload::Outgoing;
 use crate::client::proxy::Proxies;
 use crate::client::tls::{Certificates, Tls};
-use crate::client::transport::{Patience, Transport};
+use crate::client::transport::{Body as Answer, Patience, Transport};
 use crate::client::url::Url;
 
 /// Pieces of an answer that wait to be read.
 const AHEAD: usize = 4;
+
+/// Bytes of an answer that is no object: a list of a thousand names is well below a megabyte.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// How long a store that is too busy is obeyed; longer, and whoever waits for this server has gone.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// Makes clients over one set of connections.
 #[derive(Debug, Clone)]
@@ -86,27 +96,58 @@ impl HttpService for Connector {
             )
             .await
             .map_err(failed(HttpErrorKind::Request))?;
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let mut content = answer.body;
-        // Ends when the answer does, or when nobody wants it any more.
-        tokio::spawn(async move {
-            loop {
-                let piece = match content.next().await {
-                    Ok(Some(piece)) => Ok(piece),
-                    Ok(None) => return,
-                    Err(error) => Err(failed(HttpErrorKind::Interrupted)(error)),
-                };
-                let last = piece.is_err();
-                if sender.send(piece).await.is_err() || last {
-                    return;
-                }
-            }
-        });
-        let mut response = HttpResponse::new(HttpResponseBody::new(Pieces(receiver)));
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
+        if matches!(answer.status.as_u16(), 429 | 503)
+            && let Some(wanted) = retry_after(&answer.headers)
+        {
+            tokio::time::sleep(wanted.min(MAX_WAIT)).await;
+        }
+        let is_object = head.method == Method::GET
+            && answer.status.is_success()
+            && !url.path().contains("list-type=");
+        let (status, headers) = (answer.status, answer.headers.clone());
+        let body = if is_object {
+            stream(answer.body)
+        } else {
+            whole(answer.body).await?
+        };
+        let mut response = HttpResponse::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+/// All of an answer. One that breaks off is asked for again, as if nothing had come.
+async fn whole(mut content: Answer) -> std::result::Result<HttpResponseBody, HttpError> {
+    let bytes = content.bounded(MAX_ANSWER).await;
+    let bytes = bytes.map_err(failed(HttpErrorKind::Request))?;
+    let bytes = bytes.ok_or_else(|| {
+        let why = io::Error::other("the object store's answer is too long");
+        HttpError::new(HttpErrorKind::Decode, why)
+    })?;
+    Ok(HttpResponseBody::new(
+        Full::from(bytes).map_err(|never: Infallible| match never {}),
+    ))
+}
+
+/// An object's bytes as they come. If they break off, the store's client asks for the rest.
+fn stream(mut content: Answer) -> HttpResponseBody {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    // Ends when the answer does, or when nobody wants it any more.
+    tokio::spawn(async move {
+        loop {
+            let piece = match content.next().await {
+                Ok(Some(piece)) => Ok(piece),
+                Ok(None) => return,
+                Err(error) => Err(failed(HttpErrorKind::Interrupted)(error)),
+            };
+            let last = piece.is_err();
+            if sender.send(piece).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    HttpResponseBody::new(Pieces(receiver))
 }
 
 struct Pieces(mpsc::Receiver<std::result::Result<Bytes, HttpError>>);
