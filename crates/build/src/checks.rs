@@ -35,7 +35,11 @@ fn config(file: &Dockerfile, request: &Request) -> Result<Config, Error> {
             .check
             .as_ref()
             .map_or_else(Span::default, |directive| directive.span);
-        Error::Dockerfile(vec![Diagnostic::error("check", span, error.message)])
+        let mistake = Diagnostic::error("check", span, error.message);
+        Error::Dockerfile(vec![match error.hint {
+            Some(hint) => mistake.with_hint(hint),
+            None => mistake,
+        }])
     })
 }
 

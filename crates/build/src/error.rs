@@ -107,7 +107,7 @@ impl Error {
     }
 }
 
-fn list(diagnostics: &[Diagnostic]) -> String {
+pub(crate) fn list(diagnostics: &[Diagnostic]) -> String {
     let messages: Vec<&str> = diagnostics
         .iter()
         .map(|diagnostic| diagnostic.message.as_str())
@@ -127,7 +127,7 @@ impl From<crate::pack::PackError> for Error {
 impl From<crate::plan::PlanError> for Error {
     fn from(error: crate::plan::PlanError) -> Self {
         match error {
-            crate::plan::PlanError::Dockerfile(diagnostic) => Self::Dockerfile(vec![*diagnostic]),
+            crate::plan::PlanError::Dockerfile(mistakes) => Self::Dockerfile(mistakes),
             crate::plan::PlanError::Base {
                 reference,
                 span,

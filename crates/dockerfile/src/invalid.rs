@@ -27,4 +27,16 @@ impl InvalidValue {
         self.hint = nearest.map(|n| format!("did you mean `{n}`?"));
         self
     }
+
+    /// As [`InvalidValue::or_meant`], with the word of `known` that is nearest to `word`; without one, all that are known.
+    #[must_use]
+    pub fn or_one_of(self, word: &str, known: &[&str]) -> Self {
+        match crate::nearest(word, known.iter().copied()) {
+            Some(nearest) => self.or_meant(Some(nearest)),
+            None => Self {
+                hint: Some(format!("known are {}", known.join(", "))),
+                ..self
+            },
+        }
+    }
 }

@@ -370,8 +370,8 @@ fn one_of<T: std::marker::Copy>(
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(value));
     found.map(|(_, t)| *t).ok_or_else(|| {
-        InvalidValue::new(format!("unknown {what} `{value}`"))
-            .or_meant(nearest(value, names.iter().map(|(name, _)| *name)))
+        let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        InvalidValue::new(format!("unknown {what} `{value}`")).or_one_of(value, &known)
     })
 }
 

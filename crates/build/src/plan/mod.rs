@@ -32,8 +32,8 @@ const MAX_STAGES_DEEP: usize = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// Something is wrong with the Dockerfile, or with what it was given.
-    #[error("{0}")]
-    Dockerfile(Box<Diagnostic>),
+    #[error("{}", crate::error::list(.0))]
+    Dockerfile(Vec<Diagnostic>),
     /// A base image cannot be had.
     #[error("cannot get the image `{reference}`")]
     Base {
@@ -53,7 +53,7 @@ pub enum PlanError {
 
 impl From<Diagnostic> for PlanError {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self::Dockerfile(Box::new(diagnostic))
+        Self::Dockerfile(vec![diagnostic])
     }
 }
 
@@ -97,6 +97,8 @@ struct Planner<'a> {
     images: BTreeMap<(String, String), (StepId, ImageConfig)>,
     steps: Vec<Step>,
     warnings: Vec<Diagnostic>,
+    /// What is wrong so far: people want to know all of it at once.
+    mistakes: Vec<Diagnostic>,
     used: Vec<bool>,
     known: BTreeMap<String, BaseImage>,
     deep: usize,
@@ -145,6 +147,7 @@ pub(crate) fn plan(
         images: BTreeMap::new(),
         steps: Vec::new(),
         warnings: Vec::new(),
+        mistakes: Vec::new(),
         used: vec![false; file.stages.len()],
         known: BTreeMap::new(),
         deep: 0,
@@ -152,7 +155,14 @@ pub(crate) fn plan(
         settings,
         platform,
     };
-    planner.require(target)?;
+    let planned = planner.require(target);
+    if !planner.mistakes.is_empty() {
+        if let Err(PlanError::Dockerfile(last)) = planned {
+            planner.mistakes.extend(last);
+        }
+        return Err(PlanError::Dockerfile(planner.mistakes));
+    }
+    planned?;
     let Some(mut state) = planner.stages[target].take() else {
         return Ok(Graph::default());
     };
@@ -406,9 +416,24 @@ impl Planner<'_> {
             } else {
                 String::new()
             };
-            self.instruction(number, instruction, &name, state)?;
+            if let Err(error) = self.instruction(number, instruction, &name, state) {
+                self.go_on_after(error, &instruction.kind)?;
+            }
         }
         Ok(())
+    }
+
+    /// Keeps a mistake and lets the next instruction be looked at; gives the error back where that makes no sense.
+    fn go_on_after(&mut self, error: PlanError, kind: &InstructionKind) -> Result<()> {
+        match (error, kind) {
+            // What follows may need the variable, and would be wrong only for the lack of it.
+            (error, InstructionKind::Env(_) | InstructionKind::Arg(_)) => Err(error),
+            (PlanError::Dockerfile(mistakes), _) if !mistakes.is_empty() => {
+                self.mistakes.extend(mistakes);
+                Ok(())
+            }
+            (error, _) => Err(error),
+        }
     }
 
     /// Reads what the base of a stage wants done first.

@@ -166,6 +166,10 @@ impl Planner<'_> {
         if let Some(known) = self.images.get(&key) {
             return Ok(known.clone());
         }
+        if !self.mistakes.is_empty() {
+            // Nobody waits for an image to learn of a mistake.
+            return Err(PlanError::Dockerfile(Vec::new()));
+        }
         let fail = |source| PlanError::Base {
             reference: wanted.shown(),
             span,

@@ -270,3 +270,31 @@ fn f207_a_child_has_no_triggers_but_its_own() {
     assert!(onbuild(&format!("{base}ENV c=d\n")).is_empty());
     assert_eq!(onbuild(&format!("{base}ONBUILD ENV c=d\n")), ["ENV c=d"]);
 }
+
+#[test]
+fn all_that_is_wrong_with_values_is_told_at_once() {
+    let site = site();
+    let messages = |file: &str| match site.try_build(file) {
+        Err(Error::Dockerfile(found)) => found
+            .iter()
+            .map(|mistake| mistake.message.clone())
+            .collect::<Vec<_>>(),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("the build did not fail"),
+    };
+    let file = "FROM base AS one\nEXPOSE 99999\nSTOPSIGNAL FOO\nWORKDIR ${w:?where}\nFROM one\nUSER ${u:?who}\n";
+    let found = messages(file);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(found[0].contains("`99999` is not a port"), "{found:?}");
+    assert!(found[3].contains("who"), "{found:?}");
+    // What follows may need the variable: it is not to blame.
+    let found = messages("FROM base\nEXPOSE x\nENV C=${NOPE:?none}\nSTOPSIGNAL $C\n");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(
+        messages("# check=eror=true\nFROM base\n"),
+        ["unknown check option `eror=true`"]
+    );
+    // An image that is not there is for later: the mistake is known now.
+    let found = messages("FROM base AS a\nEXPOSE x\nFROM nowhere.invalid/b\nCOPY --from=a f f\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+}

@@ -114,8 +114,7 @@ impl Config {
                 ("error", "0" | "f" | "F" | "false" | "FALSE" | "False") => config.error = false,
                 _ => {
                     let error = InvalidValue::new(format!("unknown check option `{part}`"));
-                    let meant = nearest(key, ["skip", "experimental", "error"]);
-                    return Err(error.or_meant(meant));
+                    return Err(error.or_one_of(key, &["skip", "experimental", "error"]));
                 }
             }
         }

@@ -198,7 +198,7 @@ fn network(value: &str) -> Result<Network, InvalidValue> {
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
         _ => Err(InvalidValue::new(format!("unknown network mode `{value}`"))
-            .or_meant(nearest(value, ["default", "none", "host"]))),
+            .or_one_of(value, &["default", "none", "host"])),
     }
 }
 
@@ -208,7 +208,7 @@ fn security(value: &str) -> Result<Security, InvalidValue> {
         "insecure" => Ok(Security::Insecure),
         _ => Err(
             InvalidValue::new(format!("unknown security mode `{value}`"))
-                .or_meant(nearest(value, ["sandbox", "insecure"])),
+                .or_one_of(value, &["sandbox", "insecure"]),
         ),
     }
 }
