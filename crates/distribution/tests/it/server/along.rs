@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use distribution::client::{Client, Endpoint, Options, Patience};
-use distribution::server::{Config, Registry, ReplyBody, Server, Upstream};
+use distribution::client::Proxies;
+use distribution::server::{Config, Registry, ReplyBody, Server};
 use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::desk::{Desk, digest};
 use super::over_each_storage;
+use super::upstream::hub;
 
 over_each_storage! {
     all_read_along_and_one_fetch_is_made
@@ -74,20 +75,7 @@ impl Upper {
 
     /// A registry over the desk's storage whose `hub/…` this is.
     fn through(&self, desk: &Desk, spool: std::path::PathBuf) -> Arc<Registry> {
-        let patience = Patience {
-            backoff: Duration::from_millis(1),
-            attempts: 2,
-            ..Patience::default()
-        };
-        let upstream = Upstream {
-            prefix: "hub".parse().unwrap(),
-            endpoint: Endpoint::of(&self.address.to_string()),
-            fresh_for: 0,
-            client: Client::new(Options {
-                patience,
-                ..Options::default()
-            }),
-        };
+        let upstream = hub(&self.address.to_string(), Proxies::default());
         let registry = Registry::new(desk.registry.storage().clone(), Config::default());
         Arc::new(registry.with_upstreams(vec![upstream], spool))
     }

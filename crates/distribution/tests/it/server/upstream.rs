@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use distribution::client::{Client, Endpoint, Options, Patience};
+use distribution::client::{Client, Endpoint, Options, Patience, Proxies};
 use distribution::server::storage::Clock;
 use distribution::server::storage::local::Local;
 use distribution::server::{Config, Observer, Registry, Server, Upstream};
 use oci::media_type;
+use testkit::registry::{Act, FaultyRegistry, Reply, faulty_registry};
 use tokio::sync::oneshot;
 
 use super::desk::{Desk, digest};
@@ -19,6 +20,27 @@ struct Other {
     asked: Arc<Mutex<Vec<String>>>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// A registry that is `hub/…` here and is not waited for.
+pub(crate) fn hub(registry: &str, proxies: Proxies) -> Upstream {
+    let patience = Patience {
+        backoff: Duration::from_millis(1),
+        attempts: 2,
+        ..Patience::default()
+    };
+    let mut endpoint = Endpoint::of(registry);
+    endpoint.insecure = true;
+    Upstream {
+        prefix: "hub".parse().unwrap(),
+        endpoint,
+        fresh_for: 0,
+        client: Client::new(Options {
+            patience,
+            proxies,
+            ..Options::default()
+        }),
+    }
 }
 
 impl Other {
@@ -67,26 +89,19 @@ impl Other {
 
     /// A registry here whose `hub/…` is the other.
     fn through(&self, fresh_for: u64) -> (Registry, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Local::open(folder.path(), Clock::system()).unwrap();
-        let patience = Patience {
-            backoff: Duration::from_millis(1),
-            attempts: 2,
-            ..Patience::default()
-        };
-        let upstream = Upstream {
-            prefix: "hub".parse().unwrap(),
-            endpoint: Endpoint::of(&self.address.to_string()),
+        over(Upstream {
             fresh_for,
-            client: Client::new(Options {
-                patience,
-                ..Options::default()
-            }),
-        };
-        let registry = Registry::new(Arc::new(storage), Config::default())
-            .with_upstreams(vec![upstream], folder.path().join("coming"));
-        (registry, folder)
+            ..hub(&self.address.to_string(), Proxies::default())
+        })
     }
+}
+
+fn over(upstream: Upstream) -> (Registry, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Local::open(folder.path(), Clock::system()).unwrap();
+    let registry = Registry::new(Arc::new(storage), Config::default())
+        .with_upstreams(vec![upstream], folder.path().join("coming"));
+    (registry, folder)
 }
 
 async fn send(
@@ -234,4 +249,82 @@ async fn pushes_go_beside_it_and_mirrors_name_it() {
             .0,
         404
     );
+}
+
+/// Where an upstream leads that wants something of this network: each is a redirect, or the address of a token service.
+#[derive(Debug, Clone, Copy)]
+enum Lure {
+    Redirect,
+    /// By way of another public place.
+    Chain,
+    Tokens,
+}
+
+/// An upstream that leads whoever asks for content to `target`.
+fn luring(lure: Lure, target: String) -> FaultyRegistry {
+    faulty_registry(move |ask, _| {
+        let is_content = ask.path.contains("/blobs/") || ask.path.contains("/manifests/");
+        let redirect = |to: &str| Act::Reply(Reply::status(307).header("Location", to));
+        match lure {
+            // It makes no tunnels: plain HTTP is what is left.
+            _ if ask.method == "CONNECT" => Act::Reply(Reply::status(400)),
+            _ if ask.path.contains("/onwards") => redirect(&target),
+            Lure::Redirect if is_content => redirect(&target),
+            Lure::Chain if is_content => redirect("http://cdn.example.test/onwards"),
+            Lure::Tokens if is_content || ask.path.ends_with("/v2/") => {
+                let challenge = format!("Bearer realm=\"{target}\",service=\"x\"");
+                Act::Reply(Reply::status(401).header("WWW-Authenticate", challenge))
+            }
+            _ => Act::Reply(Reply::status(200)),
+        }
+    })
+}
+
+/// What an upstream elsewhere leads to in this network is not asked. That it is elsewhere is a proxy's doing here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_leads_into_this_network_is_not_followed() {
+    let secret = digest(b"secret");
+    let internal = faulty_registry(|_, _| Act::Reply(Reply::status(200).body("secret")));
+    let inside = format!("http://{}/secret", internal.host());
+    let port = internal.host().rsplit_once(':').unwrap().1.to_owned();
+    let targets = [
+        inside.clone(),
+        format!("http://localhost:{port}/secret"),
+        format!("http://[::ffff:127.0.0.1]:{port}/secret"),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+        "http://10.0.0.1/secret".to_owned(),
+    ];
+    for lure in [Lure::Redirect, Lure::Chain, Lure::Tokens] {
+        for target in &targets {
+            let proxy = luring(lure, target.clone());
+            let address = proxy.host();
+            let proxies = Proxies::read(Some(&address), Some(&address), None).unwrap();
+            let (here, _folder) = over(hub("registry.example.test", proxies));
+            for (method, path) in [
+                ("GET", format!("/v2/hub/app/blobs/{secret}")),
+                ("HEAD", format!("/v2/hub/app/blobs/{secret}")),
+                ("GET", format!("/v2/hub/app/manifests/{secret}")),
+                ("GET", "/v2/hub/app/manifests/v1".to_owned()),
+            ] {
+                let (status, _, body) = send(&here, method, &path).await;
+                assert_eq!(status, 502, "{lure:?} {target} {method} {path}");
+                let said = String::from_utf8_lossy(&body);
+                assert!(!said.contains("secret") && !said.contains(&port), "{said}");
+            }
+            let hosts = ["registry.example.test", "cdn.example.test"];
+            let asked = proxy.asked();
+            let is_own = |path: &str| {
+                let place = path.strip_prefix("http://").unwrap_or(path);
+                hosts.iter().any(|host| place.starts_with(host))
+            };
+            assert!(asked.iter().any(|ask| ask.path.contains("/v2/")));
+            assert!(asked.iter().all(|ask| is_own(&ask.path)), "{asked:?}");
+        }
+    }
+    assert!(internal.asked().is_empty(), "{:?}", internal.asked());
+    // An upstream of this network may.
+    let upstream = luring(Lure::Redirect, inside);
+    let (here, _folder) = over(hub(&upstream.host(), Proxies::default()));
+    let path = format!("/v2/hub/app/blobs/{secret}");
+    assert_eq!(&send(&here, "GET", &path).await.2[..], b"secret");
 }
