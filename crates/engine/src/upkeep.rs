@@ -133,7 +133,16 @@ impl Engine {
     ///
     /// The store cannot be read.
     pub fn usage(&self) -> Result<Vec<UsageRow>, Error> {
-        let usage = self.store().usage()?;
+        let mut usage = self.store().usage()?;
+        for container in self.store().containers()? {
+            let record = crate::containers::record_of(&container)?;
+            let state = crate::containers::state_of(&container, &record)?;
+            if matches!(state, State::Running { .. }) {
+                let bytes = usage.container_list.get(&container.id).unwrap_or(&0);
+                usage.containers.active += 1;
+                usage.containers.reclaimable -= bytes;
+            }
+        }
         let row = |kind: &str, part: &store::Part| UsageRow {
             kind: kind.to_owned(),
             total: part.count,

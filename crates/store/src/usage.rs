@@ -42,8 +42,10 @@ pub struct ImageUsage {
 pub struct Usage {
     /// Images with their layers, indexes and blobs; active are those that a container was made from.
     pub images: Part,
-    /// Containers with what their processes wrote and logged.
+    /// Containers with what their processes wrote and logged. Which of them run is not known here: none counts as active.
     pub containers: Part,
+    /// What each container takes, by its id.
+    pub container_list: BTreeMap<String, u64>,
     /// Build records, with the layers that only they need.
     pub records: Part,
     /// Caches of RUN steps and stat indexes of contexts.
@@ -142,7 +144,9 @@ impl Store {
         };
         usage.containers.count = containers.len() as u64;
         for container in &containers {
-            usage.containers.bytes += disk_use(container.dir())?;
+            let bytes = disk_use(container.dir())?;
+            usage.containers.bytes += bytes;
+            usage.container_list.insert(container.id.clone(), bytes);
         }
         usage.containers.reclaimable = usage.containers.bytes;
         usage.caches = self.children(&[self.folder().caches(), self.folder().contexts()])?;

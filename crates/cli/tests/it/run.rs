@@ -158,6 +158,9 @@ fn priv_a_container_lives_is_followed_and_ends() {
     assert_eq!(id.len(), 64, "{id}");
     environment.await_log("boat", "out");
     assert!(barque(&["ps"]).ok().contains("boat"));
+    let used = "{{.Type}}: {{.Active}} of {{.TotalCount}}, {{.Reclaimable}}";
+    let df = barque(&["df", "--format", used]).ok().to_owned();
+    assert!(df.contains("Containers: 1 of 1, 0B"), "{df}");
     assert_eq!(
         barque(&["ps", "-q", "-f", "label=a=b", "--no-trunc"]).ok(),
         id
