@@ -19,6 +19,7 @@ pub mod chmod;
 pub mod csv;
 mod diagnostic;
 pub mod duration;
+mod encoding;
 mod excerpt;
 pub mod expand;
 pub mod extension;
@@ -42,6 +43,7 @@ mod suggest;
 
 pub use ast::*;
 pub use diagnostic::{Diagnostic, Label, Severity, way};
+pub use encoding::decode;
 pub use excerpt::excerpt;
 pub use invalid::InvalidValue;
 pub use parse::{

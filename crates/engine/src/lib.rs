@@ -184,5 +184,5 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
     if bytes.len() as u64 > MOST {
         return Err(wrong("it is larger than 4 MiB").into());
     }
-    Ok(String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))?)
+    Ok(dockerfile::decode(bytes).map_err(|why| wrong(&why))?)
 }

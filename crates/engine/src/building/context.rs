@@ -519,7 +519,7 @@ pub(super) fn read_text(reader: impl Read, path: &Path) -> Result<String, Error>
     if bytes.len() as u64 > MAX_TEXT {
         return Err(wrong("it is larger than 16 MiB").into());
     }
-    Ok(String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))?)
+    Ok(dockerfile::decode(bytes).map_err(|why| wrong(&why))?)
 }
 
 #[cfg(test)]
