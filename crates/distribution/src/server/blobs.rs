@@ -21,6 +21,7 @@ impl Visit<'_> {
             Method::DELETE => {
                 self.require(repository, Action::Delete)?;
                 self.require_deletes()?;
+                self.require_unneeded(repository, digest).await?;
                 self.storage().remove_blob(repository, digest).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }

@@ -1,5 +1,7 @@
 //! Manifests: read, pushed with their tags, deleted.
 
+use std::collections::HashSet;
+
 use hyper::{Method, StatusCode, header};
 use oci::{Digest, Hasher, Repository, Tag};
 
@@ -11,7 +13,7 @@ use super::reply::{Draft, Reply, ReplyBody};
 use super::retention::Policy;
 use super::route::{Target, parse_tag};
 use super::storage::{Condition, NewManifest, NewTag, StorageError};
-use crate::wire::{Action, ErrorCode, essence};
+use crate::wire::{Action, ErrorCode, essence, warning_header};
 
 impl Visit<'_> {
     pub(crate) async fn manifest(
@@ -33,20 +35,7 @@ impl Visit<'_> {
         target: &Target,
     ) -> Result<Reply, Refusal> {
         self.require(repository, Action::Pull)?;
-        if let Some(remote) = self.remote(repository) {
-            match target {
-                Target::Tag(tag) => remote.bring_tag(self.storage(), tag, self.now()).await?,
-                Target::Digest(digest) => remote.bring_manifest(self.storage(), digest).await?,
-            }
-        }
-        let digest = match target {
-            Target::Digest(digest) => *digest,
-            Target::Tag(tag) => self
-                .storage()
-                .tag(repository, tag)
-                .await?
-                .ok_or_else(|| StorageError::TagUnknown(tag.clone()))?,
-        };
+        let (digest, warning) = self.named(repository, target).await?;
         let manifest = self
             .storage()
             .manifest(repository, &digest)
@@ -61,6 +50,7 @@ impl Visit<'_> {
             Draft::new(status)
                 .named("docker-content-digest", &named)
                 .header(header::ETAG, &tag)
+                .headers(header::WARNING, warning.as_deref())
         };
         if !self.is_head() && !self.registry.config.read_only {
             self.storage().note_pull(repository, &digest).await;
@@ -78,6 +68,43 @@ impl Visit<'_> {
         let size = manifest.bytes.len() as u64;
         let body = ReplyBody::bytes(manifest.bytes);
         Ok(draft(StatusCode::OK).body(&manifest.media_type, size, body, self.is_head()))
+    }
+
+    /// The manifest that is meant, and what there is to be said of it.
+    async fn named(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<(Digest, Option<String>), Refusal> {
+        let (tag, remote) = match (target, self.remote(repository)) {
+            (Target::Digest(digest), None) => return Ok((*digest, None)),
+            (Target::Digest(digest), Some(remote)) => {
+                remote.bring_manifest(self.storage(), digest).await?;
+                return Ok((*digest, None));
+            }
+            (Target::Tag(tag), remote) => (tag, remote),
+        };
+        if let Some(remote) = remote {
+            // One that never moves was right when it came.
+            let settled = match self.policy().is_immutable(repository, tag) {
+                true => self.storage().tag(repository, tag).await?,
+                false => None,
+            };
+            if let Some(digest) = settled {
+                return Ok((digest, None));
+            }
+            let named = remote.bring_tag(self.storage(), tag, self.now()).await?;
+            let warning = named.is_stale.then(|| {
+                let registry = remote.registry();
+                warning_header(&format!(
+                    "{registry} cannot be reached: {repository}:{tag} may be out of date"
+                ))
+            });
+            return Ok((named.digest, warning));
+        }
+        let digest = self.storage().tag(repository, tag).await?;
+        let unknown = || StorageError::TagUnknown(tag.clone());
+        Ok((digest.ok_or_else(unknown)?, None))
     }
 
     async fn put_manifest(
@@ -105,6 +132,8 @@ impl Visit<'_> {
                 found
             }
         };
+        self.require_room_for(repository, &digest, bytes.len() as u64)
+            .await?;
         let announced = self
             .header(header::CONTENT_TYPE)
             .map(essence)
@@ -211,31 +240,58 @@ impl Visit<'_> {
         &self.registry.config.policy
     }
 
-    /// Refuses to take away what an immutable tag names.
+    /// Refuses to take away an immutable tag, or what it names.
     async fn require_mutable(
         &self,
         repository: &Repository,
         target: &Target,
     ) -> Result<(), Refusal> {
-        let refused = |tag: &Tag| {
-            let message = format!("tag `{tag}` is immutable on this registry");
-            Refusal::new(ErrorCode::Denied, message)
-        };
-        let digest = match target {
-            Target::Tag(tag) if self.policy().is_immutable(repository, tag) => {
-                return Err(refused(tag));
-            }
-            Target::Tag(_) => return Ok(()),
-            Target::Digest(_) if self.policy().immutable.is_empty() => return Ok(()),
-            Target::Digest(digest) => digest,
-        };
+        match target {
+            Target::Tag(tag) if self.policy().is_immutable(repository, tag) => Err(immutable(tag)),
+            Target::Tag(_) => Ok(()),
+            Target::Digest(digest) => self.require_unneeded(repository, digest).await,
+        }
+    }
+
+    /// Refuses to take away what an immutable tag names or leads to: a manifest, one that an index lists, a blob.
+    pub(crate) async fn require_unneeded(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        if self.policy().immutable.is_empty() {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
         for tag in self.storage().tags(repository, None, usize::MAX).await? {
-            if self.policy().is_immutable(repository, &tag)
-                && self.storage().tag(repository, &tag).await? == Some(*digest)
-            {
-                return Err(refused(&tag));
+            if !self.policy().is_immutable(repository, &tag) {
+                continue;
+            }
+            let mut next = Vec::from_iter(self.storage().tag(repository, &tag).await?);
+            while let Some(manifest) = next.pop() {
+                if manifest == *digest {
+                    return Err(immutable(&tag));
+                }
+                if !seen.insert(manifest) {
+                    continue;
+                }
+                let Some(stored) = self.storage().manifest(repository, &manifest).await? else {
+                    continue;
+                };
+                let read = document::read(&stored.bytes, Some(&stored.media_type), manifest);
+                if let Ok(document) = read {
+                    if document.blobs.iter().any(|(blob, _)| blob == digest) {
+                        return Err(immutable(&tag));
+                    }
+                    next.extend(document.manifests);
+                }
             }
         }
         Ok(())
     }
+}
+
+fn immutable(tag: &Tag) -> Refusal {
+    let message = format!("tag `{tag}` is immutable on this registry");
+    Refusal::new(ErrorCode::Denied, message)
 }

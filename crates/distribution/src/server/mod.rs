@@ -24,6 +24,7 @@ mod manifests;
 mod metrics;
 mod patience;
 mod pattern;
+mod quotas;
 mod rates;
 mod refusal;
 mod registry;

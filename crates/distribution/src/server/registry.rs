@@ -325,7 +325,7 @@ impl Registry {
             Ok(caller) => caller,
             Err(refusal) => return refuse(refusal, None),
         };
-        let user = caller.name().map(str::to_owned);
+        let user = caller.name().map(|name| sanitised(name, 200));
         let mut visit = Visit {
             registry: self,
             access,
@@ -517,32 +517,6 @@ impl Visit<'_> {
 
     pub(crate) fn may_pull(&self, repository: &Repository) -> bool {
         self.access.allows(&self.caller, repository, &Action::Pull)
-    }
-
-    /// Refuses what would make repositories hold more than they may.
-    pub(crate) async fn require_room(
-        &self,
-        repository: &Repository,
-        more: u64,
-    ) -> Result<(), Refusal> {
-        for quota in &self.registry.config.quotas {
-            if !Pattern::any(&quota.repositories, repository.as_str()) {
-                continue;
-            }
-            let mut used = more;
-            for other in self.storage().repositories(None, usize::MAX).await? {
-                if Pattern::any(&quota.repositories, other.as_str()) {
-                    used = used.saturating_add(self.storage().usage(&other).await?);
-                }
-            }
-            if used > quota.bytes {
-                return Err(Refusal::new(
-                    ErrorCode::Denied,
-                    format!("the quota of {} bytes is used up", quota.bytes),
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Refuses to delete where that is switched off.

@@ -148,6 +148,16 @@ impl Draft {
         self
     }
 
+    /// With a header for each value.
+    pub(crate) fn headers<'a>(
+        self,
+        name: HeaderName,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let add = |draft: Self, value| draft.header(name.clone(), value);
+        values.into_iter().fold(self, add)
+    }
+
     /// With a header of the protocol, whose name is written in lower case.
     pub(crate) fn named(self, name: &'static str, value: impl AsRef<str>) -> Self {
         self.header(HeaderName::from_static(name), value)

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::registry::{Visit, empty};
 use super::reply::{Draft, Reply};
 use super::route::parse_digest;
-use super::storage::UploadId;
+use super::storage::{StorageError, UploadId};
 use crate::wire::{Action, ErrorCode, UploadRange};
 
 impl Visit<'_> {
@@ -28,12 +28,7 @@ impl Visit<'_> {
                 ),
                 None => None,
             };
-            let visible = |repository: &Repository| self.may_pull(repository);
-            let storage = self.storage();
-            if storage
-                .mount(repository, &digest, from.as_ref(), &visible)
-                .await?
-            {
+            if self.mount(repository, &digest, from.as_ref()).await? {
                 return Ok(created(repository, &digest));
             }
         } else if let Some(digest) = self.digest("digest")? {
@@ -97,13 +92,23 @@ impl Visit<'_> {
         at: Option<u64>,
     ) -> Result<u64, Refusal> {
         let limit = self.limits().blob;
-        if self.content_length().is_some_and(|length| length > limit) {
+        let length = self.content_length().unwrap_or_default();
+        if length > limit {
             return Err(Refusal::too_large(limit));
         }
+        // Before it fills the disk, and not only at the end.
+        let room = self.room(repository).await?;
+        let room = room.filter(|room| room.left < limit);
+        if let Some(room) = room.filter(|room| length > room.left) {
+            return Err(room.refusal());
+        }
+        let most = room.map_or(limit, |room| room.left);
         let storage = self.registry.storage.clone();
-        let received = storage
-            .append(repository, id, at, self.body(), limit)
-            .await?;
+        let appended = storage.append(repository, id, at, self.body(), most).await;
+        let received = appended.map_err(|error| match (error, room) {
+            (StorageError::TooLarge(_), Some(room)) => room.refusal(),
+            (error, _) => error.into(),
+        })?;
         let chunk = self.chunk_range()?;
         if let Some(chunk) = chunk
             && received != chunk.last + 1
@@ -122,11 +127,14 @@ impl Visit<'_> {
         id: UploadId,
         digest: &Digest,
     ) -> Result<Reply, Refusal> {
-        if !self.registry.config.quotas.is_empty() {
-            let size = self.storage().upload(repository, id).await?;
+        let storage = self.storage();
+        if !self.registry.config.quotas.is_empty()
+            && storage.blob(repository, digest).await?.is_none()
+        {
+            let size = storage.upload(repository, id).await?;
             self.require_room(repository, size).await?;
         }
-        self.storage().finish_upload(repository, id, digest).await?;
+        storage.finish_upload(repository, id, digest).await?;
         Ok(created(repository, digest))
     }
 

@@ -37,12 +37,28 @@ pub struct Upstream {
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     all: Vec<Upstream>,
-    looks: Mutex<HashMap<(Repository, Tag), u64>>,
+    looks: Mutex<HashMap<(Repository, Tag), Look>>,
     /// One at a time asks for a manifest.
     asking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     fetching: Arc<Mutex<HashMap<(Repository, Digest), Fetching>>>,
     /// For blobs that come while their storage cannot be read.
     spool: PathBuf,
+}
+
+/// When a tag was last asked for.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: u64,
+    /// The upstream could not be reached.
+    in_vain: bool,
+}
+
+/// What a tag of an upstream names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    pub(crate) digest: Digest,
+    /// It did when the upstream could last be reached.
+    pub(crate) is_stale: bool,
 }
 
 /// A repository that is another registry's.
@@ -119,51 +135,90 @@ impl Remote<'_> {
         turn.lock_owned().await
     }
 
-    /// Sees to it that what a tag names is here and right, as far as that is possible.
+    /// What a tag names, which is here afterwards, and right as far as that is possible.
     pub(crate) async fn bring_tag(
         &self,
         storage: &dyn Storage,
         tag: &Tag,
         now: u64,
-    ) -> Result<(), Refusal> {
-        let key = (self.here.clone(), tag.clone());
-        let is_fresh = || {
-            lock(&self.upstreams.looks)
-                .get(&key)
-                .is_some_and(|looked| looked.saturating_add(self.upstream.fresh_for) > now)
-        };
-        if is_fresh() {
-            return Ok(());
+    ) -> Result<Named, Refusal> {
+        if let Some(named) = self.fresh(storage, tag, now).await? {
+            return Ok(named);
         }
         let turn = self.turn(tag.as_str()).await;
-        if is_fresh() {
-            return Ok(());
+        if let Some(named) = self.fresh(storage, tag, now).await? {
+            return Ok(named);
         }
         let known = storage.tag(&self.here, tag).await?;
-        let which = Which::Tag(tag.clone());
-        let result = match self.there.head(&which).await {
-            Ok(Some(found)) if Some(found.digest) == known => Ok(()),
-            // Some registries answer this with less than they should; asking for the whole tells.
-            Ok(_) => match self.there.manifest(&which).await {
-                Ok(fetched) => self.store(storage, fetched, Some(tag)).await,
-                Err(error) => Err(refused(&error)),
-            },
-            Err(error) => Err(refused(&error)),
-        };
-        let result = match result {
+        let (digest, is_stale) = match (self.look(storage, tag, known).await, known) {
+            (Ok(digest), _) => (digest, false),
             // What is here is better than nothing, unless the upstream says that it is no more.
-            Err(refusal) if known.is_some() && refusal.code == ErrorCode::Unavailable => Ok(()),
-            result => result,
+            (Err(refusal), Some(known)) if refusal.code == ErrorCode::Unavailable => (known, true),
+            (Err(refusal), _) => return Err(refusal),
         };
-        if result.is_ok() {
-            let mut looks = lock(&self.upstreams.looks);
-            if looks.len() >= LOOKS {
-                looks.clear();
-            }
-            looks.insert(key, now);
+        let look = Look {
+            at: now,
+            in_vain: is_stale,
+        };
+        let mut looks = lock(&self.upstreams.looks);
+        if looks.len() >= LOOKS {
+            looks.clear();
         }
+        looks.insert((self.here.clone(), tag.clone()), look);
+        drop(looks);
         drop(turn);
-        result
+        Ok(Named { digest, is_stale })
+    }
+
+    /// What a tag names that was asked for a short while ago, if it is still here.
+    async fn fresh(
+        &self,
+        storage: &dyn Storage,
+        tag: &Tag,
+        now: u64,
+    ) -> Result<Option<Named>, Refusal> {
+        let key = (self.here.clone(), tag.clone());
+        let look = lock(&self.upstreams.looks).get(&key).copied();
+        let is_fresh = |look: &Look| look.at.saturating_add(self.upstream.fresh_for) > now;
+        let Some(look) = look.filter(is_fresh) else {
+            return Ok(None);
+        };
+        let digest = storage.tag(&self.here, tag).await?;
+        Ok(digest.map(|digest| Named {
+            digest,
+            is_stale: look.in_vain,
+        }))
+    }
+
+    /// Asks the upstream what a tag names, and brings that if it is not `known`.
+    async fn look(
+        &self,
+        storage: &dyn Storage,
+        tag: &Tag,
+        known: Option<Digest>,
+    ) -> Result<Digest, Refusal> {
+        let which = Which::Tag(tag.clone());
+        let found = self
+            .there
+            .head(&which)
+            .await
+            .map_err(|error| refused(&error))?;
+        if let Some(known) = known
+            && found.is_some_and(|found| found.digest == known)
+        {
+            return Ok(known);
+        }
+        // Some registries answer this with less than they should; asking for the whole tells.
+        let fetched = self.there.manifest(&which).await;
+        let fetched = fetched.map_err(|error| refused(&error))?;
+        let digest = fetched.digest;
+        self.store(storage, fetched, Some(tag)).await?;
+        Ok(digest)
+    }
+
+    /// The upstream, as it is called.
+    pub(crate) fn registry(&self) -> &str {
+        &self.upstream.endpoint.registry
     }
 
     /// Sees to it that a manifest is here.

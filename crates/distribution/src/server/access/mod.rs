@@ -34,16 +34,18 @@ pub(crate) enum Caller {
     User(String),
     /// Whoever has a token of this registry: its subject, and what it is for.
     Issued(Option<String>, Vec<Scope>),
-    /// Whoever has a token of a server that this registry trusts.
-    External(Vec<Scope>),
+    /// Whoever has a token of a server that this registry trusts: its subject, and what it is for.
+    External(Option<String>, Vec<Scope>),
 }
 
 impl Caller {
     /// The name, for rules and logs.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
-            Self::User(name) | Self::Issued(Some(name), _) => Some(name),
-            Self::Anonymous | Self::Issued(None, _) | Self::External(_) => None,
+            Self::User(name) | Self::Issued(Some(name), _) | Self::External(Some(name), _) => {
+                Some(name)
+            }
+            Self::Anonymous | Self::Issued(None, _) | Self::External(None, _) => None,
         }
     }
 }
@@ -114,7 +116,7 @@ impl Access {
                 now,
             )
             .ok()
-            .map(|claims| Caller::External(claims.scopes)),
+            .map(|claims| Caller::External(claims.subject, claims.scopes)),
             Login::Password(_) | Login::Token(..) | Login::External(_) => None,
         };
         caller.ok_or_else(|| self.challenge(headers, &[], Some("invalid_token")))
@@ -126,7 +128,7 @@ impl Access {
         let within = |scopes: &[Scope]| scopes.iter().any(|scope| scope.covers(&wanted()));
         match (&self.login, caller) {
             (Login::None, _) => true,
-            (_, Caller::External(scopes)) => within(scopes),
+            (_, Caller::External(_, scopes)) => within(scopes),
             (_, Caller::Issued(_, scopes)) => {
                 within(scopes) && self.rules.allow(caller.name(), repository, action)
             }
@@ -154,7 +156,7 @@ impl Access {
         };
         match caller {
             Caller::Anonymous => Err(self.challenge(headers, &[wanted], None)),
-            Caller::Issued(..) | Caller::External(_) => {
+            Caller::Issued(..) | Caller::External(..) => {
                 Err(self.challenge(headers, &[wanted], Some("insufficient_scope")))
             }
             Caller::User(_) if action == Action::Pull => Err(Refusal::no_repository(repository)),

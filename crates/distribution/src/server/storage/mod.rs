@@ -465,7 +465,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Frees what nothing needs any more. Safe while everything else goes on.
     async fn collect(&self, what: &Collection) -> Result<Collected>;
 
-    /// How many bytes the blobs of a repository have, each counted once.
+    /// How many bytes the blobs and manifests of a repository have, each counted once; a bucket's manifests a little more.
     async fn usage(&self, repository: &Repository) -> Result<u64>;
 }
 

@@ -66,6 +66,36 @@ async fn immutable_tags_stay() {
 }
 
 #[tokio::test]
+async fn what_an_immutable_tag_leads_to_stays() {
+    let desk = desk(|config| config.policy.immutable = vec![tags("release/**", "v*")]);
+    let child = desk.push_image("release/app", "child", "1").await;
+    let other = desk.push_image("release/app", "other", "2").await;
+    let index = json!({"manifests": [descriptor(media_type::OCI_MANIFEST, &child)]}).to_string();
+    desk.put_manifest("release/app", "v1", media_type::OCI_INDEX, index.as_bytes())
+        .await
+        .is(201);
+    for needed in [
+        format!("manifests/{}", digest(index.as_bytes())),
+        format!("manifests/{}", digest(&child)),
+        format!("blobs/{}", digest(b"layer 1")),
+        format!("blobs/{}", digest(b"{\"config\":\"1\"}")),
+    ] {
+        let path = format!("/v2/release/app/{needed}");
+        desk.delete(&path).await.fails(403, "DENIED");
+        desk.get(&path).await.is(200);
+    }
+    for free in [
+        "manifests/child".to_owned(),
+        format!("manifests/{}", digest(&other)),
+        format!("blobs/{}", digest(b"layer 2")),
+    ] {
+        desk.delete(&format!("/v2/release/app/{free}"))
+            .await
+            .is(202);
+    }
+}
+
+#[tokio::test]
 async fn quotas_are_for_all_repositories_of_a_pattern() {
     let desk = desk(|config| {
         config.quotas = vec![Quota {
@@ -91,9 +121,79 @@ async fn quotas_are_for_all_repositories_of_a_pattern() {
         .await
         .is(202);
     let location = started.header("location").to_owned();
-    desk.send("PATCH", &location, &[], "123456").await.is(202);
-    let path = format!("{location}?digest={}", digest(b"123456"));
+    desk.send("PATCH", &location, &[], "1234").await.is(202);
+    desk.send("PATCH", &location, &[], "56")
+        .await
+        .fails(403, "DENIED");
+    desk.send("PATCH", &location, &[], "123456")
+        .await
+        .fails(403, "DENIED");
+    let path = format!("{location}?digest={}", digest(b"1234"));
+    push("team/c", b"abc").await.is(201);
     desk.send("PUT", &path, &[], "").await.fails(403, "DENIED");
+    // What is there already needs no room.
+    push("team/a", b"12345").await.fails(403, "DENIED");
+    desk.delete(&format!("/v2/team/c/blobs/{}", digest(b"abc")))
+        .await
+        .is(202);
+    desk.send("PUT", &path, &[], "").await.is(201);
+}
+
+/// Neither mounts nor manifests, nor a body that does not say how long it is, get around a quota.
+#[tokio::test]
+async fn nothing_gets_around_a_quota() {
+    let desk = desk(|config| {
+        config.quotas = vec![Quota {
+            repositories: vec![Pattern::new("team/**")],
+            bytes: 1000,
+        }];
+    });
+    let large = vec![7; 1001];
+    let large = desk.push_blob("other", &large).await;
+    let small = desk.push_blob("other", b"small").await;
+    for from in ["&from=other", ""] {
+        let mount = |blob| format!("/v2/team/a/blobs/uploads/?mount={blob}{from}");
+        desk.send("POST", &mount(&large), &[], "")
+            .await
+            .fails(403, "DENIED");
+        desk.get(&format!("/v2/team/a/blobs/{large}")).await.is(404);
+        desk.send("POST", &mount(&small), &[], "").await.is(201);
+        desk.get(&format!("/v2/team/a/blobs/{small}")).await.is(200);
+    }
+    let started = desk
+        .send("POST", "/v2/team/a/blobs/uploads/", &[], "")
+        .await
+        .is(202);
+    // The length of a stream is not known before its end.
+    let pieces = futures_util::stream::iter((0..100).map(|_| {
+        let piece = hyper::body::Bytes::from_static(&[7; 100]);
+        Ok::<_, std::io::Error>(hyper::body::Frame::data(piece))
+    }));
+    let request = hyper::Request::patch(started.header("location"))
+        .body(http_body_util::StreamBody::new(pieces))
+        .unwrap();
+    let refused = desk.registry.handle(request).await;
+    assert_eq!(refused.status(), 403);
+    let status = desk.get(started.header("location")).await.is(204);
+    let (_, last) = status.header("range").rsplit_once('-').unwrap();
+    assert!(last.parse::<u64>().unwrap() < 1000, "{last}");
+    let manifest = |size: usize| json!({"layers": [], "annotations": {"a": "x".repeat(size)}});
+    let put = async |tag: &str, size: usize| {
+        let bytes = manifest(size).to_string().into_bytes();
+        desk.put_manifest("team/a", tag, media_type::OCI_MANIFEST, &bytes)
+            .await
+    };
+    put("big", 1000).await.fails(403, "DENIED");
+    put("one", 800).await.is(201);
+    put("two", 801).await.fails(403, "DENIED");
+    // Another name for what is there takes nothing.
+    put("more", 800).await.is(201);
+    desk.delete("/v2/team/a/manifests/one").await.is(202);
+    let one = digest(manifest(800).to_string().as_bytes());
+    desk.delete(&format!("/v2/team/a/manifests/{one}"))
+        .await
+        .is(202);
+    put("two", 801).await.is(201);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use distribution::client::{Client, Endpoint, Options, Patience, Proxies};
 use distribution::server::storage::Clock;
 use distribution::server::storage::local::Local;
-use distribution::server::{Config, Observer, Registry, Server, Upstream};
+use distribution::server::{Config, Observer, Pattern, Policy, Registry, Server, Tags, Upstream};
 use oci::media_type;
 use testkit::registry::{Act, FaultyRegistry, Reply, faulty_registry};
 use tokio::sync::oneshot;
@@ -97,9 +97,13 @@ impl Other {
 }
 
 fn over(upstream: Upstream) -> (Registry, tempfile::TempDir) {
+    over_with(upstream, Config::default())
+}
+
+fn over_with(upstream: Upstream, config: Config) -> (Registry, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let storage = Local::open(folder.path(), Clock::system()).unwrap();
-    let registry = Registry::new(Arc::new(storage), Config::default())
+    let registry = Registry::new(Arc::new(storage), config)
         .with_upstreams(vec![upstream], folder.path().join("coming"));
     (registry, folder)
 }
@@ -249,6 +253,54 @@ async fn pushes_go_beside_it_and_mirrors_name_it() {
             .0,
         404
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_out_of_date_says_so() {
+    let other = Other::start().await;
+    other.desk.push_image("app", "v1", "1").await;
+    let (looking, _folder) = other.through(0);
+    let (trusting, _folder_too) = other.through(3600);
+    let path = "/v2/hub/app/manifests/v1";
+    for registry in [&looking, &trusting] {
+        let (status, headers, _) = send(registry, "GET", path).await;
+        assert_eq!((status, headers.get("warning")), (200, None));
+    }
+    // What was taken away here is brought anew, however short ago the upstream was asked.
+    assert_eq!(send(&trusting, "DELETE", path).await.0, 202);
+    assert_eq!(send(&trusting, "GET", path).await.0, 200);
+    let address = other.address;
+    other.stop.send(()).unwrap();
+    other.task.await.unwrap();
+    let (status, headers, _) = send(&looking, "HEAD", path).await;
+    let warning = headers["warning"].to_str().unwrap().to_owned();
+    let expected = format!("299 - \"{address} cannot be reached: hub/app:v1 may be out of date\"");
+    assert_eq!((status, warning), (200, expected));
+    let (status, headers, _) = send(&trusting, "GET", path).await;
+    assert_eq!((status, headers.get("warning")), (200, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_immutable_tag_does_not_move_with_the_upstream() {
+    let other = Other::start().await;
+    let first = other.desk.push_image("app", "v1", "1").await;
+    let (here, _folder) = over_with(
+        hub(&other.address.to_string(), Proxies::default()),
+        Config {
+            policy: Policy {
+                immutable: vec![Tags {
+                    repositories: vec![Pattern::new("hub/**")],
+                    tags: vec![Pattern::new("v*")],
+                }],
+                ..Policy::default()
+            },
+            ..Config::default()
+        },
+    );
+    let get = async || send(&here, "GET", "/v2/hub/app/manifests/v1").await.2;
+    assert_eq!(get().await, first);
+    other.desk.push_image("app", "v1", "2").await;
+    assert_eq!(get().await, first);
 }
 
 /// Where an upstream leads that wants something of this network: each is a redirect, or the address of a token service.

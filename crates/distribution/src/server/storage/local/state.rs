@@ -141,6 +141,9 @@ impl State {
                     }
                 }
                 let media_type = self.media_type(media_type);
+                if known.is_none() {
+                    self.bytes = self.bytes.saturating_add(size);
+                }
                 self.manifests.insert(
                     digest,
                     Manifest {
@@ -154,7 +157,9 @@ impl State {
             }
             What::Unmanifest { digest } => {
                 self.forget_referrer(&digest);
-                self.manifests.remove(&digest);
+                if let Some(manifest) = self.manifests.remove(&digest) {
+                    self.bytes = self.bytes.saturating_sub(manifest.size);
+                }
                 let named: Vec<Tag> = self
                     .tags
                     .iter()

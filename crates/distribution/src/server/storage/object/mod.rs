@@ -495,7 +495,9 @@ impl Storage for Object {
 
     async fn usage(&self, repository: &Repository) -> Result<u64> {
         let mut blobs = HashSet::new();
-        let mut total = 0_u64;
+        // With a line about each.
+        let manifests = self.0.list(&self.0.keys.manifests(repository)).await?;
+        let mut total = manifests.iter().map(|meta| meta.size).sum::<u64>();
         for meta in self.0.list(&self.0.keys.held_by(repository)).await? {
             let digest = meta.location.parts().nth_back(1);
             let link = meta.location.filename().and_then(Link::read);
