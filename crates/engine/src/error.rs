@@ -28,6 +28,14 @@ pub enum Error {
     /// A name that could not be told from an id.
     #[error("`{0}` cannot be the name of an image: it reads like a digest")]
     NameLikeDigest(String),
+    /// A layer is not the one that its image means.
+    #[error("it unpacks to `{found}`, but the image's config says `{expected}`")]
+    OtherLayer {
+        /// What came.
+        found: Box<oci::Digest>,
+        /// What was to come.
+        expected: Box<oci::Digest>,
+    },
     /// A text is not a platform.
     #[error("{0}")]
     Platform(#[source] oci::PlatformError),
@@ -289,6 +297,10 @@ impl Error {
             }
             Self::Load { source, .. } => return source.hints(),
             Self::Exchange(error) => return error.hints(),
+            Self::Reference(oci::ReferenceError::Name(text, _)) if text.contains("://") => {
+                let name = text.split_once("://").map_or("", |(_, name)| name);
+                return vec![format!("names begin with the registry's host: `{name}`")];
+            }
             Self::Change { .. } => {
                 "changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR"
             }

@@ -1,4 +1,4 @@
-//! Platforms (image-spec, image-index.md, "platform"), in Docker's notation `os/arch[/variant]`.
+//! Platforms (image-spec, image-index.md, "platform"), in Docker's notation `os[(version)]/arch[/variant]`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,9 @@ pub struct Platform {
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a platform: expected `os/arch` or `os/arch/variant`, like `linux/arm64`")]
+#[error(
+    "`{0}` is not a platform: expected `os/arch`, `os/arch/variant` or `os(version)/arch`, like `linux/arm64`"
+)]
 pub struct PlatformError(String);
 
 impl Platform {
@@ -78,14 +80,30 @@ impl Platform {
 impl Platform {
     /// How far what is made for this platform is from what `wanted` asks for: 0 is exact, `None` cannot run there.
     ///
-    /// `arm/v7` runs `v6` and `v5`; `amd64/v3` runs `v2` and what has no variant.
+    /// `arm/v7` runs `v6` and `v5`; `amd64/v3` runs `v2` and what has no variant. If a version of the operating system is wanted,
+    /// it is that one, or one that says more: `10.0.17763` takes `10.0.17763.1`.
     #[must_use]
     pub fn distance_from(&self, wanted: &Self) -> Option<u32> {
         let found = Self::normal(&self.os, &self.architecture, self.variant.as_deref());
         if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
             return None;
         }
+        if let Some(version) = &wanted.os_version {
+            let rest = self.os_version.as_deref()?.strip_prefix(version.as_str())?;
+            if !rest.is_empty() && !rest.starts_with('.') {
+                return None;
+            }
+        }
         wanted.level().checked_sub(found.level())
+    }
+
+    /// The notation with the version of the operating system, if there is one: `windows(10.0.17763.1)/amd64`.
+    #[must_use]
+    pub fn with_version(&self) -> String {
+        match &self.os_version {
+            Some(version) => self.to_string().replacen('/', &format!("({version})/"), 1),
+            None => self.to_string(),
+        }
     }
 
     /// The number of the variant; where none is said, that of what all have.
@@ -121,15 +139,62 @@ impl FromStr for Platform {
                     .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
         };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|p| part(p)) {
+        let (os, version) = match parts[0].strip_suffix(')') {
+            Some(rest) => match rest.split_once('(') {
+                Some((os, version)) => (os, Some(version)),
+                None => return Err(wrong()),
+            },
+            None => (parts[0], None),
+        };
+        if !version
+            .iter()
+            .chain([&os])
+            .chain(&parts[1..])
+            .all(|p| part(p))
+        {
             return Err(wrong());
         }
-        match parts[..] {
-            [os, architecture] => Ok(Self::normal(os, architecture, None)),
-            [os, architecture, variant] => Ok(Self::normal(os, architecture, Some(variant))),
-            _ => Err(wrong()),
-        }
+        let host = Self::host();
+        let found = match (&parts[1..], os) {
+            // One word is either, as with Docker; the other half is this machine's.
+            ([], os) if is_os(os) => Self::normal(os, &host.architecture, host.variant.as_deref()),
+            ([], architecture) if version.is_none() && is_architecture(architecture) => {
+                Self::normal(&host.os, architecture, None)
+            }
+            ([architecture], os) => Self::normal(os, architecture, None),
+            ([architecture, variant], os) => Self::normal(os, architecture, Some(variant)),
+            _ => return Err(wrong()),
+        };
+        Ok(Self {
+            os_version: version.map(str::to_owned),
+            ..found
+        })
     }
+}
+
+/// Operating systems that images are made for.
+fn is_os(word: &str) -> bool {
+    matches!(
+        word.to_ascii_lowercase().as_str(),
+        "linux" | "windows" | "darwin" | "macos" | "freebsd"
+    )
+}
+
+/// Architectures that images are made for, by all their names.
+fn is_architecture(word: &str) -> bool {
+    matches!(
+        Platform::normal("linux", word, None).architecture.as_str(),
+        "amd64"
+            | "386"
+            | "arm64"
+            | "arm"
+            | "riscv64"
+            | "ppc64le"
+            | "s390x"
+            | "loong64"
+            | "mips64le"
+            | "mips64"
+    )
 }
 
 #[cfg(test)]
@@ -153,8 +218,55 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_platform() {
-        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64"] {
+        for text in [
+            "",
+            "lunix",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "linux/am d64",
+            "linux()/amd64",
+            "(1)/amd64",
+            "linux(1/amd64",
+            "linux1)/amd64",
+            "linux(a b)/amd64",
+            "amd64(1)",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_word_is_a_system_or_an_architecture() {
+        let host = Platform::host();
+        assert_eq!(
+            "linux".parse(),
+            Ok(Platform::normal("linux", &host.architecture, None))
+        );
+        assert_eq!(
+            "aarch64".parse(),
+            Ok(Platform::normal(&host.os, "arm64", None))
+        );
+    }
+
+    #[test]
+    fn a_version_of_the_system_chooses() {
+        let at = |text: &str| text.parse::<Platform>().unwrap();
+        let found = at("windows(10.0.17763.1)/amd64");
+        assert_eq!(found.os_version.as_deref(), Some("10.0.17763.1"));
+        assert_eq!(found.with_version(), "windows(10.0.17763.1)/amd64");
+        assert_eq!(found.to_string(), "windows/amd64");
+        for (wanted, runs) in [
+            ("windows/amd64", true),
+            ("windows(10.0.17763.1)/amd64", true),
+            ("windows(10.0.17763)/amd64", true),
+            ("windows(10.0.1776)/amd64", false),
+            ("windows(10.0.20348)/amd64", false),
+            ("windows(10.0.17763)/arm64", false),
+        ] {
+            assert_eq!(found.distance_from(&at(wanted)).is_some(), runs, "{wanted}");
+        }
+        let plain = at("windows/amd64");
+        assert_eq!(plain.distance_from(&found), None);
     }
 }

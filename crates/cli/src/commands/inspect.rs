@@ -32,16 +32,17 @@ enum Kind {
     Container,
 }
 
+/// How what was looked at is printed.
 #[derive(Debug, Clone, PartialEq)]
-enum InspectFormat {
-    /// An array of objects, as Docker prints it
+pub(crate) enum InspectFormat {
+    /// The objects as JSON; of the store in an array, as Docker prints them
     Json,
     /// The template once for each
     Template(Template),
 }
 
 impl InspectFormat {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "json" => Ok(Self::Json),
             _ => render::listing::parse(text).map(Self::Template),
@@ -58,7 +59,7 @@ const MAPS: [(&str, &[&str]); 1] = [("Config", &["Labels", "Volumes", "ExposedPo
 const TEXTS: [(&str, &[&str]); 1] = [("Config", &["User", "WorkingDir", "StopSignal", "Image"])];
 
 /// Adds to what is printed by a template what Docker's have as empty.
-fn complete(mut value: Value) -> Value {
+pub(crate) fn complete(mut value: Value) -> Value {
     let empty = [
         (&LISTS[..], json!([])),
         (&MAPS[..], json!({})),
@@ -88,7 +89,10 @@ fn complete(mut value: Value) -> Value {
         && all.contains_key("RootFS")
     {
         for field in ["Variant", "OsVersion"] {
-            all.entry(field).or_insert_with(|| "".into());
+            let found = all.entry(field).or_insert(Value::Null);
+            if found.is_null() {
+                *found = "".into();
+            }
         }
     }
     value

@@ -65,6 +65,12 @@ fn push_and_pull_say_what_dockers_do() {
             .ok(),
         "2"
     );
+    let there_is = format!("{}/c", registry.host());
+    let json = there.barque(&["registry", "ls", "--format", "json", &there_is]);
+    assert_eq!(json.ok(), r#"{"Tag":"2"}"#);
+    let format = "{{.Digest}} {{.Os}}{{.Variant}}";
+    let shown = there.barque(&["registry", "inspect", "-f", format, &name]);
+    assert_eq!(shown.ok(), format!("{digest} linux"));
     let raw = there.barque(&["registry", "inspect", "--raw", &name]);
     assert_eq!(
         format!(

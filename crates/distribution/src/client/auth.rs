@@ -17,8 +17,8 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::credentials::Credential;
-use super::error::{Error, Result};
-use super::host::Host;
+use super::error::{Access, Asked, Error, Result};
+use super::host::{Host, retry_after};
 use super::secret::Secret;
 use super::url::Url;
 use crate::wire::{Challenge, Scope, encode_component};
@@ -141,6 +141,19 @@ impl Auth {
         })?;
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+
+    /// As whom requests about `repository` are sent.
+    pub(crate) async fn access(&self, repository: Option<&str>) -> Access {
+        let scheme = self.scheme.lock().await.clone();
+        let known = self.credentials.lock().await;
+        let known = known.get(&repository.map(str::to_owned));
+        match (scheme, known.and_then(Option::as_ref)) {
+            (None, _) => Access::Open,
+            (_, None) => Access::Nobody,
+            (Some(Scheme::Basic), _) | (_, Some(Credential::Registry(_))) => Access::Somebody,
+            (Some(Scheme::Bearer { .. }), _) => Access::Member,
+        }
     }
 
     /// Forgets the tokens that were used for `scopes`: the registry does not take them any more.
@@ -272,7 +285,15 @@ async fn fetch(host: &Host, key: &Key) -> Result<Token> {
             what,
             status: answer.status.as_u16(),
             document,
-            retry_after: None,
+            retry_after: retry_after(&answer.headers),
+            asked: Some(Box::new(Asked {
+                registry: host.name().to_owned(),
+                repository: None,
+                access: match key.identity {
+                    Some(_) => Access::Somebody,
+                    None => Access::Nobody,
+                },
+            })),
         });
     }
     let parsed: Answer =

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_rustls::TlsConnector;
 
-use super::error::{Error, Result};
+use super::error::{Cause, Error, Result};
 use super::proxy::{Proxies, Proxy};
+use super::socks;
 use super::tls::Tls;
 use super::url::{Origin, is_loopback};
 
@@ -77,8 +78,22 @@ pub(crate) async fn connect(
         return Err(internal(origin));
     }
     let public = !is_internal_literal(origin.host());
-    let tcp = dial(&proxy.origin, false, patience).await?;
-    let mut stream = secured(&proxy.origin, tls, tcp, patience).await?;
+    let reached = async {
+        let tcp = dial(&proxy.origin, false, patience).await?;
+        secured(&proxy.origin, tls, tcp, patience).await
+    };
+    let mut stream = reached
+        .await
+        .map_err(|error| of_proxy(error, proxy, origin))?;
+    if proxy.socks {
+        let open = socks::open(&mut stream, proxy, origin);
+        within(patience, &proxy.origin, open).await?;
+        return Ok(Connected {
+            stream: secured(origin, tls, stream, patience).await?,
+            proxy: None,
+            public,
+        });
+    }
     if !origin.is_secure() {
         return Ok(Connected {
             stream,
@@ -101,14 +116,67 @@ async fn within<T>(
 ) -> Result<T> {
     tokio::time::timeout(patience, work)
         .await
-        .unwrap_or_else(|_| Err(connect_error(origin, "it does not answer in time", false)))
+        .unwrap_or_else(|_| {
+            Err(connect_error(
+                origin,
+                "it does not answer in time",
+                Cause::Network,
+            ))
+        })
 }
 
-fn connect_error(origin: &Origin, why: impl ToString, tls: bool) -> Error {
+fn connect_error(origin: &Origin, why: impl ToString, cause: Cause) -> Error {
     Error::Connect {
         host: origin.authority(),
         why: why.to_string(),
-        tls,
+        cause,
+    }
+}
+
+/// What a handshake failed of.
+fn tls_error(origin: &Origin, error: &std::io::Error) -> Error {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let (cause, why) = match inner {
+        Some(Tls::InvalidCertificate(bad)) => match bad {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                (Cause::Expired, "its certificate has expired".to_owned())
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => (
+                Cause::Expired,
+                "its certificate is not valid yet".to_owned(),
+            ),
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                (Cause::OtherName, bad.to_string())
+            }
+            Certificate::UnknownIssuer => (
+                Cause::Untrusted,
+                "its certificate is of an authority that is not trusted".to_owned(),
+            ),
+            other => (Cause::Tls, format!("its certificate is no good: {other}")),
+        },
+        Some(Tls::InvalidMessage(_)) => {
+            (Cause::NoTls, "what answers does not speak TLS".to_owned())
+        }
+        // Some servers answer with nothing to what they do not understand.
+        None if error.kind() == std::io::ErrorKind::UnexpectedEof => (
+            Cause::NoTls,
+            "it ends the connection when TLS begins".to_owned(),
+        ),
+        _ => (Cause::Tls, error.to_string()),
+    };
+    connect_error(origin, crate::wire::sanitised(&why, 300), cause)
+}
+
+/// What keeps us from a proxy is not said of the host behind it.
+fn of_proxy(error: Error, proxy: &Proxy, origin: &Origin) -> Error {
+    match error {
+        Error::Connect { why, .. } => Error::Proxy {
+            proxy: proxy.shown(),
+            host: origin.authority(),
+            why,
+        },
+        other => other,
     }
 }
 
@@ -125,7 +193,7 @@ async fn dial(origin: &Origin, public_only: bool, patience: Duration) -> Result<
         tokio::net::lookup_host((origin.host(), origin.port()))
             .await
             .map(Vec::from_iter)
-            .map_err(|error| connect_error(origin, error, false))
+            .map_err(|error| connect_error(origin, error, Cause::Network))
     };
     let mut addresses: Vec<SocketAddr> = within(patience, origin, lookup).await?;
     if public_only {
@@ -134,12 +202,12 @@ async fn dial(origin: &Origin, public_only: bool, patience: Duration) -> Result<
             return Err(internal(origin));
         }
     }
-    let mut last = connect_error(origin, "the name has no address", false);
+    let mut last = connect_error(origin, "the name has no address", Cause::Network);
     for address in addresses {
         let attempt = async {
             TcpStream::connect(address)
                 .await
-                .map_err(|error| connect_error(origin, error, false))
+                .map_err(|error| connect_error(origin, error, Cause::Network))
         };
         match within(patience, origin, attempt).await {
             Ok(stream) => {
@@ -163,12 +231,12 @@ async fn secured(
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(origin.host().to_owned())
-        .map_err(|error| connect_error(origin, error, true))?;
+        .map_err(|error| connect_error(origin, error, Cause::Tls))?;
     let handshake = async {
         TlsConnector::from(tls.config.clone())
             .connect(name, stream)
             .await
-            .map_err(|error| connect_error(origin, error, true))
+            .map_err(|error| tls_error(origin, &error))
     };
     Ok(Box::new(within(patience, origin, handshake).await?))
 }
@@ -176,7 +244,7 @@ async fn secured(
 /// Asks a proxy for a tunnel to `origin`.
 async fn tunnel(stream: &mut Box<dyn Stream>, proxy: &Proxy, origin: &Origin) -> Result<()> {
     let refused = |why: String| Error::Proxy {
-        proxy: proxy.origin.to_string(),
+        proxy: proxy.shown(),
         host: origin.authority(),
         why,
     };
@@ -187,7 +255,7 @@ async fn tunnel(stream: &mut Box<dyn Stream>, proxy: &Proxy, origin: &Origin) ->
         format!("{}:{}", origin.host(), origin.port())
     };
     let mut request = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n");
-    if let Some(authorization) = &proxy.authorization {
+    if let Some(authorization) = proxy.authorization() {
         request.push_str("Proxy-Authorization: ");
         request.push_str(authorization.reveal());
         request.push_str("\r\n");
@@ -247,7 +315,7 @@ fn start(command: &[String]) -> Result<Connected> {
     let failed = |why: String| Error::Connect {
         host: command.join(" "),
         why,
-        tls: false,
+        cause: Cause::Network,
     };
     let (program, arguments) = command
         .split_first()

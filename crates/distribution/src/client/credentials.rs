@@ -250,10 +250,11 @@ impl Helper<'_> {
             if said.contains("not found") || said.contains("no credentials") {
                 return Ok(None);
             }
-            return Err(self.failed(key, &crate::wire::sanitised(&said, 200)));
+            let said = crate::wire::sanitised(&said, 200);
+            return Err(self.failed(key, &format!("fails: {said}")));
         }
         let answer: Answer = serde_json::from_slice(&output)
-            .map_err(|_| self.failed(key, "its answer is malformed"))?;
+            .map_err(|_| self.failed(key, "gives a malformed answer"))?;
         Ok(Some(if answer.user == TOKEN_USER {
             Credential::Identity(Secret::new(answer.secret))
         } else {
@@ -283,10 +284,7 @@ impl Helper<'_> {
         let input = serde_json::to_vec(&entry).unwrap_or_default();
         match self.run("store", key, &input).await? {
             (true, _) => Ok(()),
-            (false, said) => Err(self.failed(
-                key,
-                &crate::wire::sanitised(&String::from_utf8_lossy(&said), 200),
-            )),
+            (false, said) => Err(self.said(key, &said)),
         }
     }
 
@@ -298,26 +296,32 @@ impl Helper<'_> {
     pub async fn erase(&self, key: &str) -> Result<()> {
         match self.run("erase", key, key.as_bytes()).await? {
             (true, _) => Ok(()),
-            (false, said) => Err(self.failed(
-                key,
-                &crate::wire::sanitised(&String::from_utf8_lossy(&said), 200),
-            )),
+            (false, said) => Err(self.said(key, &said)),
         }
     }
 
+    fn said(&self, key: &str, said: &[u8]) -> Error {
+        let said = crate::wire::sanitised(&String::from_utf8_lossy(said), 200);
+        self.failed(key, &format!("fails: {said}"))
+    }
+
     fn failed(&self, key: &str, why: &str) -> Error {
-        Error::Credentials {
+        Error::Helper {
             registry: key.to_owned(),
-            why: format!("`docker-credential-{}` fails: {why}", self.name),
+            name: self.name.to_owned(),
+            why: why.to_owned(),
         }
     }
 
     async fn run(&self, verb: &str, key: &str, input: &[u8]) -> Result<(bool, Vec<u8>)> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if !self.name.bytes().all(plain) {
-            return Err(self.failed(key, "this is no name of a helper"));
+            return Err(self.failed(key, "is no name of a program"));
         }
-        let io = |error: std::io::Error| self.failed(key, &error.to_string());
+        let io = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => self.failed(key, "is not installed"),
+            _ => self.failed(key, &format!("cannot be run: {error}")),
+        };
         let mut child = Command::new(format!("docker-credential-{}", self.name))
             .arg(verb)
             .stdin(Stdio::piped())
@@ -344,7 +348,7 @@ impl Helper<'_> {
         };
         tokio::time::timeout(HELPER_PATIENCE, work)
             .await
-            .unwrap_or_else(|_| Err(self.failed(key, "it does not answer")))
+            .unwrap_or_else(|_| Err(self.failed(key, "does not answer")))
     }
 }
 

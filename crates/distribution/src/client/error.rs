@@ -10,6 +10,49 @@ use crate::wire::{ErrorCode, ErrorDocument};
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Who was asked, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The registry, as references name it.
+    pub registry: String,
+    /// The repository there, if it was about one.
+    pub repository: Option<String>,
+    /// As whom.
+    pub access: Access,
+}
+
+/// As whom a registry was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It does not want to know.
+    Open,
+    /// It wants to, and nobody's credentials are known for it.
+    Nobody,
+    /// As somebody whose credentials are known.
+    Somebody,
+    /// With a token that its token service has given for such credentials: these are good.
+    Member,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The host is not reached.
+    Network,
+    /// What answers does not speak TLS.
+    NoTls,
+    /// Its certificate is over, or not valid yet.
+    Expired,
+    /// Its certificate is for another name.
+    OtherName,
+    /// Nobody who is trusted has signed its certificate.
+    Untrusted,
+    /// It wants to know by a certificate who we are.
+    WantsCertificate,
+    /// Something else in TLS.
+    Tls,
+}
+
 /// Why a registry could not be asked, or what is wrong with its answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,8 +63,8 @@ pub enum Error {
         host: String,
         /// Why, in words of the system or of TLS.
         why: String,
-        /// The failure is in TLS, not in reaching the host.
-        tls: bool,
+        /// What is wrong.
+        cause: Cause,
     },
     /// The connection broke.
     #[error("the connection to `{host}` broke: {why}")]
@@ -40,7 +83,7 @@ pub enum Error {
         after: Duration,
     },
     /// An answer that is not a success.
-    #[error("{what}: {}", status_text(*.status, .document))]
+    #[error("{what}: {}", status_text(*.status, .document, .asked.as_deref(), *.retry_after))]
     Status {
         /// What was asked for: `manifest latest of library/alpine`.
         what: String,
@@ -50,6 +93,8 @@ pub enum Error {
         document: ErrorDocument,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
+        /// Who answered; `None` for somebody else to whom the registry led.
+        asked: Option<Box<Asked>>,
     },
     /// The answer is not what the protocol says.
     #[error("{what}: the registry's answer is wrong: {why}")]
@@ -122,6 +167,16 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A credential helper does not do its work.
+    #[error("cannot ask for the credentials of `{registry}`: `docker-credential-{name}` {why}")]
+    Helper {
+        /// For whom.
+        registry: String,
+        /// Which helper.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A configuration file or a certificate cannot be used.
     #[error("{what}: {why}")]
     Configuration {
@@ -178,9 +233,12 @@ impl Error {
                 _ => Kind::Other,
             },
             Self::Mismatch { .. } | Self::Size { .. } | Self::Document { .. } => Kind::Corrupt,
-            Self::Connect { tls: false, .. } | Self::Broken { .. } | Self::Stalled { .. } => {
-                Kind::Transient
+            Self::Connect {
+                cause: Cause::Network,
+                ..
             }
+            | Self::Broken { .. }
+            | Self::Stalled { .. } => Kind::Transient,
             _ => Kind::Other,
         }
     }
@@ -214,9 +272,33 @@ impl Error {
     }
 }
 
-fn status_text(status: u16, document: &ErrorDocument) -> String {
+fn status_text(
+    status: u16,
+    document: &ErrorDocument,
+    asked: Option<&Asked>,
+    retry_after: Option<Duration>,
+) -> String {
     let said = document.to_string();
-    let meaning = match status {
+    let meaning = match (status, asked.map(|asked| asked.access)) {
+        (401, Some(Access::Somebody)) => "the credentials that are known for it are not accepted",
+        (401, Some(Access::Member)) => "access is denied",
+        (status, _) => meaning(status),
+    };
+    let wait = match retry_after {
+        Some(wait) if status == 429 || status == 503 => {
+            format!("; it wants to be asked again in {} seconds", wait.as_secs())
+        }
+        _ => String::new(),
+    };
+    if said.is_empty() {
+        format!("{meaning} (status {status}){wait}")
+    } else {
+        format!("{meaning}: {said}{wait}")
+    }
+}
+
+const fn meaning(status: u16) -> &'static str {
+    match status {
         401 => "authentication is required",
         403 => "access is denied",
         404 => "not found",
@@ -227,11 +309,6 @@ fn status_text(status: u16, document: &ErrorDocument) -> String {
         500..=599 => "the registry failed",
         300..=399 => "the registry redirects to nowhere",
         _ => "the registry refused",
-    };
-    if said.is_empty() {
-        format!("{meaning} (status {status})")
-    } else {
-        format!("{meaning}: {said}")
     }
 }
 
@@ -246,6 +323,7 @@ mod tests {
             status: 404,
             document: ErrorDocument::new(ErrorCode::ManifestUnknown, "manifest unknown"),
             retry_after: None,
+            asked: None,
         };
         assert_eq!(
             error.to_string(),

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::auth::Auth;
 use super::connect::{Place, Way};
 use super::credentials::Credentials;
-use super::error::{Error, Result};
+use super::error::{Asked, Error, Result};
 use super::payload::{OnBytes, Outgoing, Source};
 use super::tls::{Certificates, Tls};
 use super::transport::{Response, Transport};
@@ -210,13 +210,21 @@ impl Host {
                     Outgoing::empty(),
                 )
                 .await;
-            match answer {
-                Err(error @ Error::Stalled { .. }) if attempt < 2 => {
-                    drop(error);
-                    self.pause(attempt, None).await;
+            // Whoever cannot be connected to is not waited for: most often the name is wrong.
+            let again = match &answer {
+                Err(Error::Stalled { .. }) => attempt < 2,
+                // What may not speak TLS is asked without, and a program that ends has said why.
+                Err(Error::Broken { .. }) => {
+                    attempt < self.transport().patience.attempts
+                        && !(self.endpoint.insecure && place.origin.is_secure())
+                        && self.endpoint.command.is_none()
                 }
-                other => break other?,
+                _ => false,
+            };
+            if !again {
+                break answer?;
             }
+            self.pause(attempt, None).await;
         };
         let public = answer.public;
         if answer.status == StatusCode::UNAUTHORIZED {
@@ -309,11 +317,18 @@ impl Host {
             } else {
                 self.elsewhere(own, url.origin(), led_by_public.unwrap_or(false))?
             };
-            let answer = self
+            let mut answer = self
                 .shared
                 .transport
                 .send(&place, &url, &call.method, &headers, payload())
                 .await?;
+            if at_home && answer.status.is_client_error() {
+                answer.asked = Some(Box::new(Asked {
+                    registry: self.name().to_owned(),
+                    repository: call.repository.map(str::to_owned),
+                    access: self.auth.access(call.repository).await,
+                }));
+            }
             let Some(target) = redirection(&call.method, &answer) else {
                 return Ok(answer);
             };
@@ -456,6 +471,7 @@ pub(crate) async fn failure(mut answer: Response, what: &str) -> Error {
             .and_then(|body| ErrorDocument::read(&body))
             .unwrap_or_default(),
         retry_after: retry_after(&answer.headers),
+        asked: answer.asked,
     }
 }
 

@@ -20,8 +20,17 @@ pub struct Proxies {
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) origin: Origin,
-    /// The value of `Proxy-Authorization`.
-    pub(crate) authorization: Option<Secret>,
+    /// It speaks SOCKS 5 and not HTTP.
+    pub(crate) socks: bool,
+    /// Who we are there.
+    pub(crate) login: Option<Login>,
+}
+
+/// Who we are at a proxy.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: Secret,
 }
 
 /// What is reached without a proxy.
@@ -38,17 +47,17 @@ impl Proxies {
     ///
     /// # Errors
     ///
-    /// A proxy is no `http` or `https` address.
+    /// A proxy is no `http`, `https` or `socks5` address.
     pub fn read(http: Option<&str>, https: Option<&str>, except: Option<&str>) -> Result<Self> {
-        let proxy = |text: Option<&str>| {
+        let proxy = |name: &str, text: Option<&str>| {
             text.map(str::trim)
                 .filter(|text| !text.is_empty())
-                .map(Proxy::parse)
+                .map(|text| Proxy::parse(name, text))
                 .transpose()
         };
         Ok(Self {
-            http: proxy(http)?,
-            https: proxy(https)?,
+            http: proxy("HTTP_PROXY", http)?,
+            https: proxy("HTTPS_PROXY", https)?,
             except: except
                 .unwrap_or_default()
                 .split([',', ' '])
@@ -75,23 +84,30 @@ impl Proxies {
 }
 
 impl Proxy {
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(name: &str, text: &str) -> Result<Self> {
         let wrong = |why: &str| Error::Configuration {
-            what: "cannot use the proxy of the environment".to_owned(),
+            what: format!("cannot use the proxy of the environment, `{name}`"),
             why: why.to_owned(),
         };
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(wrong("it is neither an http nor an https address")),
+        // Names are looked up by the proxy in any case.
+        let (secure, socks) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (false, false),
+            "https" => (true, false),
+            "socks5" | "socks5h" => (false, true),
+            other => {
+                let other = crate::wire::sanitised(other, 20);
+                return Err(wrong(&format!(
+                    "`{other}` is none of `http`, `https`, `socks5` and `socks5h`"
+                )));
+            }
         };
         let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (user, authority) = match rest.rsplit_once('@') {
             Some((user, authority)) => (Some(user), authority),
             None => (None, rest),
         };
-        let authorization = user
+        let login = user
             .map(|user| {
                 let pair = user.split_once(':').unwrap_or((user, ""));
                 let decoded = |text: &str| {
@@ -99,15 +115,39 @@ impl Proxy {
                         .and_then(|query| query.get("x").map(str::to_owned))
                         .ok_or_else(|| wrong("its user name or password is malformed"))
                 };
-                let pair = format!("{}:{}", decoded(pair.0)?, decoded(pair.1)?);
-                let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-                Ok::<_, Error>(Secret::new(format!("Basic {encoded}")))
+                Ok::<_, Error>(Login {
+                    user: decoded(pair.0)?,
+                    password: Secret::new(decoded(pair.1)?),
+                })
             })
             .transpose()?;
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let usual = if socks && !has_port { ":1080" } else { "" };
         Ok(Self {
-            origin: Origin::parse(secure, authority).map_err(|error| wrong(&error.to_string()))?,
-            authorization,
+            origin: Origin::parse(secure, &format!("{authority}{usual}"))
+                .map_err(|error| wrong(&error.to_string()))?,
+            socks,
+            login,
         })
+    }
+
+    /// The value of `Proxy-Authorization`.
+    pub(crate) fn authorization(&self) -> Option<Secret> {
+        let Login { user, password } = self.login.as_ref()?;
+        let pair = format!("{user}:{}", password.reveal());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        Some(Secret::new(format!("Basic {encoded}")))
+    }
+
+    /// Its address, for messages.
+    pub(crate) fn shown(&self) -> String {
+        if self.socks {
+            format!("socks5://{}", self.origin.authority())
+        } else {
+            self.origin.to_string()
+        }
     }
 }
 
@@ -214,9 +254,13 @@ mod tests {
         ] {
             assert!(through(proxied).is_some(), "{proxied}");
         }
-        let secret = proxies.https.unwrap().authorization.unwrap();
+        let secret = proxies.https.unwrap().authorization().unwrap();
         assert_eq!(secret.reveal(), "Basic dXNlcjpwQHNz");
-        assert!(Proxies::read(Some("socks5://x"), None, None).is_err());
+        let socks = Proxies::read(Some("socks5h://x"), None, None).unwrap();
+        assert_eq!(socks.http.unwrap().shown(), "socks5://x:1080");
+        let error = Proxies::read(None, Some("ftp://u:hunter2@x"), None).unwrap_err();
+        assert!(error.to_string().contains("`HTTPS_PROXY`"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         let all = Proxies::read(Some("p"), None, Some("*")).unwrap();
         assert!(all.find(&origin("http://a.org")).is_none());
     }

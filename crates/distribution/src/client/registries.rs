@@ -48,6 +48,8 @@ struct Mirror {
 struct File {
     #[serde(default)]
     registry: Vec<Entry>,
+    /// What version 1 had.
+    registries: Option<toml::Table>,
 }
 
 /// A repository at an endpoint: a place to ask.
@@ -72,6 +74,18 @@ impl Registries {
         };
         let file: File = toml::from_str(text)
             .map_err(|error| wrong(crate::wire::sanitised(&error.to_string(), 400)))?;
+        // To read over what it forbids would be worse than to stop.
+        let old = |part: &str| {
+            let list = file.registries.as_ref()?.get(part)?.get("registries")?;
+            list.as_array().filter(|list| !list.is_empty())
+        };
+        for (part, now) in [("insecure", "insecure = true"), ("block", "blocked = true")] {
+            if old(part).is_some() {
+                return Err(wrong(format!(
+                    "`[registries.{part}]` is of version 1 of this file; now it is a `[[registry]]` with a `location` and `{now}`"
+                )));
+            }
+        }
         for entry in file.registry {
             let Some(prefix) = entry.prefix().map(str::to_owned) else {
                 return Err(wrong(
@@ -322,5 +336,19 @@ mod tests {
                 .is_err()
         );
         assert!(registries.add("c", "[[registry").is_err());
+    }
+
+    #[test]
+    fn what_version_1_forbids_is_not_read_over() {
+        let mut registries = Registries::default();
+        for (part, now) in [("insecure", "insecure = true"), ("block", "blocked = true")] {
+            let text = format!("[registries.{part}]\nregistries = ['a.example']\n");
+            let error = registries.add("f", &text).unwrap_err().to_string();
+            assert!(error.contains(now), "{error}");
+            let nobody = format!("[registries.{part}]\nregistries = []\n");
+            registries.add("f", &nobody).unwrap();
+        }
+        let search = "[registries.search]\nregistries = ['a.example']\n";
+        registries.add("f", search).unwrap();
     }
 }

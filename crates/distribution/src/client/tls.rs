@@ -182,10 +182,11 @@ mod tests {
     use std::time::Duration;
 
     use rustls::ServerConfig;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::super::connect::{self, Place, Way};
+    use super::super::error::Cause;
     use super::super::proxy::Proxies;
     use super::super::url::Origin;
     use super::*;
@@ -238,6 +239,36 @@ mod tests {
         connected.await.map(drop)
     }
 
+    fn cause(error: &Error) -> Option<Cause> {
+        match error {
+            Error::Connect { cause, .. } => Some(*cause),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_speak_tls_is_told_from_who_has_a_bad_certificate() {
+        for answer in [&b""[..], b"HTTP/1.0 400 Bad Request\r\n\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut hello = [0; 16];
+                stream.read_exact(&mut hello).await.unwrap();
+                stream.write_all(answer).await.unwrap();
+                // What is unread would reset the connection before the answer is seen.
+                stream.shutdown().await.ok();
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).await.ok();
+            });
+            let nobody = Certificates::default();
+            let error = connects(port, "127.0.0.1", &nobody, true)
+                .await
+                .unwrap_err();
+            assert_eq!(cause(&error), Some(Cause::NoTls), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn who_is_not_vouched_for_is_not_spoken_to() {
         let port = serve("127.0.0.1", 3).await;
@@ -248,13 +279,13 @@ mod tests {
         let error = connects(port, "127.0.0.1", &nobody, true)
             .await
             .unwrap_err();
-        assert!(matches!(error, Error::Connect { tls: true, .. }), "{error}");
+        assert_eq!(cause(&error), Some(Cause::Untrusted), "{error}");
         // The certificate is for this machine's first address and name only.
         let other = serve("127.0.0.2", 1).await;
         let error = connects(other, "127.0.0.2", &trusting, true)
             .await
             .unwrap_err();
-        assert!(matches!(error, Error::Connect { tls: true, .. }), "{error}");
+        assert_eq!(cause(&error), Some(Cause::OtherName), "{error}");
         connects(port, "127.0.0.1", &nobody, false).await.unwrap();
     }
 

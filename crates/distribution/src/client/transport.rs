@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync;
 
 use super::connect::{self, Connected, Place, Way};
-use super::error::{Error, Result};
+use super::error::{Asked, Cause, Error, Result};
 use super::payload::Outgoing;
 use super::proxy::{Proxies, Proxy};
 use super::url::Url;
@@ -33,6 +33,9 @@ const WINDOW: u32 = 4 << 20;
 
 /// How much of it goes before others have their turn.
 const FRAME: u32 = 64 << 10;
+
+/// How long a connection that takes no requests may take to end.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// How much of a body that nobody wants is read to keep its connection.
 const MAX_DRAIN: usize = 64 << 10;
@@ -94,19 +97,31 @@ struct Line {
 
 /// What a connection takes requests with.
 enum Sender {
-    /// One at a time.
-    Own(http1::SendRequest<Outgoing>),
+    /// One at a time; and what the connection ended with.
+    Own(http1::SendRequest<Outgoing>, Ended),
     /// Beside those of others, on the connection with this number.
     Shared(u64, http2::SendRequest<Outgoing>),
 }
 
+/// What a connection ended with.
+type Ended = sync::oneshot::Receiver<hyper::Error>;
+
 impl Sender {
+    /// Why the connection ended, of a request that was not sent over it for that reason.
+    async fn reason(&mut self) -> Option<hyper::Error> {
+        match self {
+            // It has ended or is about to.
+            Self::Own(_, ended) => tokio::time::timeout(MOMENT, ended).await.ok()?.ok(),
+            Self::Shared(..) => None,
+        }
+    }
+
     async fn try_send(
         &mut self,
         request: Request<Outgoing>,
     ) -> std::result::Result<hyper::Response<Incoming>, TrySendError<Request<Outgoing>>> {
         match self {
-            Self::Own(sender) => sender.try_send_request(request).await,
+            Self::Own(sender, _) => sender.try_send_request(request).await,
             Self::Shared(_, sender) => sender.try_send_request(request).await,
         }
     }
@@ -121,6 +136,8 @@ pub(crate) struct Response {
     pub(crate) body: Body,
     /// Whoever answered has a public address.
     pub(crate) public: bool,
+    /// Set where the registry itself refuses.
+    pub(crate) asked: Option<Box<Asked>>,
 }
 
 /// The body of an answer. Its connection is kept once it was read to the end.
@@ -178,6 +195,7 @@ impl Transport {
                         status: head.status,
                         headers: head.headers,
                         public: line.public,
+                        asked: None,
                         body: Body {
                             body,
                             ahead: None,
@@ -255,7 +273,7 @@ impl Transport {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
                 idle.get_mut(place)?.pop()?
             };
-            let Sender::Own(sender) = &mut line.sender else {
+            let Sender::Own(sender, _) = &mut line.sender else {
                 continue;
             };
             // The end of the last body and the readiness for the next request are a moment apart.
@@ -268,7 +286,7 @@ impl Transport {
 
     fn keep(&self, place: Place, line: Line) {
         // What is shared is kept already.
-        if !matches!(&line.sender, Sender::Own(sender) if !sender.is_closed()) {
+        if !matches!(&line.sender, Sender::Own(sender, _) if !sender.is_closed()) {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,10 +305,16 @@ impl Transport {
         let (sender, connection) = http1::handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|error| broken(&place.origin.authority(), &error))?;
-        // Ends with the connection; what goes wrong is told to whoever waits for an answer.
-        tokio::spawn(async move { connection.await.ok() });
+        // Ends with the connection. What goes wrong is told to whoever waits for an answer; or to whoever asks, if that is
+        // before anything was sent.
+        let (tell, ended) = sync::oneshot::channel();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tell.send(error).ok();
+            }
+        });
         Ok(Line {
-            sender: Sender::Own(sender),
+            sender: Sender::Own(sender, ended),
             proxy: connected.proxy,
             public: connected.public,
         })
@@ -306,7 +330,7 @@ impl Transport {
     ) -> Result<Request<Outgoing>> {
         let malformed = |_| Error::Address(super::url::UrlError::Malformed);
         let target = match (&line.proxy, &line.sender) {
-            (None, Sender::Own(_)) => url.path().to_owned(),
+            (None, Sender::Own(..)) => url.path().to_owned(),
             _ => format!("{}{}", url.origin(), url.path()),
         };
         let uri: Uri = target
@@ -322,7 +346,7 @@ impl Transport {
             HeaderValue::from_str(&self.agent).map_err(malformed)?,
         );
         if let Some(proxy) = &line.proxy
-            && let Some(authorization) = &proxy.authorization
+            && let Some(authorization) = proxy.authorization()
         {
             let mut value = HeaderValue::from_str(authorization.reveal()).map_err(malformed)?;
             value.set_sensitive(true);
@@ -356,9 +380,9 @@ impl Transport {
         } else {
             self.patience.answer
         };
-        let mut answer = std::pin::pin!(line.sender.try_send(request));
+        let mut answer = Box::pin(line.sender.try_send(request));
         let mut seen = 0;
-        loop {
+        let (mut error, unsent) = loop {
             let patience = if handed.load(Ordering::Relaxed) < size {
                 self.patience.stall
             } else {
@@ -373,7 +397,7 @@ impl Transport {
                         return Err((Error::Source(own), None));
                     }
                     let unsent = error.take_message().map(Request::into_body);
-                    return Err((broken(&host, error.error()), unsent));
+                    break (error.into_error(), unsent);
                 }
                 Err(_) => {
                     let now = handed.load(Ordering::Relaxed);
@@ -384,7 +408,14 @@ impl Transport {
                     seen = now;
                 }
             }
+        };
+        drop(answer);
+        if error.is_canceled()
+            && let Some(reason) = line.sender.reason().await
+        {
+            error = reason;
         }
+        Err((broken(&host, &error), unsent))
     }
 }
 
@@ -392,6 +423,13 @@ fn broken(host: &str, error: &hyper::Error) -> Error {
     let mut why = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
+        if wants_certificate(cause) {
+            return Error::Connect {
+                host: host.to_owned(),
+                why: "it wants a client certificate".to_owned(),
+                cause: Cause::WantsCertificate,
+            };
+        }
         why.push_str(": ");
         why.push_str(&cause.to_string());
         source = cause.source();
@@ -400,6 +438,14 @@ fn broken(host: &str, error: &hyper::Error) -> Error {
         host: host.to_owned(),
         why: crate::wire::sanitised(&why, 300),
     }
+}
+
+/// The other side has ended TLS for want of a certificate of ours. With TLS 1.3 that comes after the handshake.
+fn wants_certificate(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::AlertDescription::CertificateRequired;
+    let io = cause.downcast_ref::<std::io::Error>();
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref());
+    matches!(tls, Some(rustls::Error::AlertReceived(CertificateRequired)))
 }
 
 impl Body {

@@ -87,6 +87,15 @@ enum Step {
     Restart(Error),
 }
 
+/// What came of an attempt to mount.
+enum Mount {
+    Done,
+    /// The registry wants the bytes, here.
+    Upload(Url),
+    /// It wants nothing of it.
+    Refused,
+}
+
 /// What a registry knows of an upload.
 enum HowFar {
     /// So much; see [`Session::at`].
@@ -117,23 +126,27 @@ impl Repository {
             self.registry(),
             self.name()
         );
-        let mut scopes = vec![self.scope([Action::Pull, Action::Push])];
+        let scopes = vec![self.scope([Action::Pull, Action::Push])];
         if !options.absent {
             let url = self.url(&format!("blobs/{}", descriptor.digest)).await?;
             if self.find_blob_with(&what, url, &scopes).await?.is_some() {
                 return Ok(Uploaded::Existed);
             }
         }
+        let mut offered = None;
         if let Some(from) = &options.mount {
-            scopes.push(Scope::repository(from.as_str(), [Action::Pull]));
+            match self.mount(&what, descriptor, from, &scopes).await? {
+                Mount::Done => return Ok(Uploaded::Mounted(from.clone())),
+                Mount::Upload(location) => offered = Some(location),
+                Mount::Refused => {}
+            }
         }
         let mut restarts = 0;
         let mut chunk = options.chunk;
         loop {
-            let mount = options.mount.as_ref().filter(|_| restarts == 0);
-            let Some(location) = self.begin(&what, descriptor, mount, &scopes).await? else {
-                // `begin` has no location only where it mounted.
-                return Ok(mount.map_or(Uploaded::Sent, |from| Uploaded::Mounted(from.clone())));
+            let location = match offered.take() {
+                Some(location) => location,
+                None => self.begin(&what, descriptor, &scopes).await?,
             };
             let mut session = Session {
                 repository: self,
@@ -166,44 +179,62 @@ impl Repository {
         }
     }
 
-    /// Opens an upload, or mounts: then there is no location.
-    async fn begin(
+    /// Has the registry take a blob from another of its repositories.
+    async fn mount(
         &self,
         what: &str,
         descriptor: &Descriptor,
-        mount: Option<&oci::Repository>,
+        from: &oci::Repository,
         scopes: &[Scope],
-    ) -> Result<Option<Url>> {
-        let plain = self.url("blobs/uploads/").await?;
-        let mut url = plain.clone();
-        if let Some(from) = mount {
-            url = url
-                .with_query("mount", &descriptor.digest.to_string())
-                .with_query("from", from.as_str());
-        } else if descriptor.digest.algorithm() != Algorithm::Sha256 {
+    ) -> Result<Mount> {
+        let url = self.url("blobs/uploads/").await?;
+        let url = url
+            .with_query("mount", &descriptor.digest.to_string())
+            .with_query("from", from.as_str());
+        let mut scopes = scopes.to_vec();
+        scopes.push(Scope::repository(from.as_str(), [Action::Pull]));
+        let answer = self.ask(Method::POST, url, HeaderMap::new(), &scopes).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // Nor does a token service have to know the other repository, or us there: the blob can still be sent.
+            Err(Error::Status { status, .. }) if (400..500).contains(&status) => {
+                return Ok(Mount::Refused);
+            }
+            Err(error) => return Err(error),
+        };
+        match answer.status {
+            StatusCode::CREATED => {
+                answer.body.drain().await;
+                Ok(Mount::Done)
+            }
+            // A registry that refuses to mount may still take the blob.
+            status if status.is_client_error() => {
+                answer.body.drain().await;
+                Ok(Mount::Refused)
+            }
+            _ => Ok(Mount::Upload(opened(answer, what).await?)),
+        }
+    }
+
+    /// Opens an upload.
+    async fn begin(&self, what: &str, descriptor: &Descriptor, scopes: &[Scope]) -> Result<Url> {
+        let mut url = self.url("blobs/uploads/").await?;
+        if descriptor.digest.algorithm() != Algorithm::Sha256 {
             url = url.with_query("digest-algorithm", descriptor.digest.algorithm().name());
         }
         let answer = self
-            .ask(Method::POST, url.clone(), HeaderMap::new(), scopes)
+            .ask(Method::POST, url, HeaderMap::new(), scopes)
             .await?;
-        let answer = match (mount, answer.status) {
-            (Some(_), StatusCode::CREATED) => {
-                answer.body.drain().await;
-                return Ok(None);
-            }
-            // A registry that refuses to mount may still take the blob.
-            (Some(_), status) if status.is_client_error() => {
-                answer.body.drain().await;
-                self.ask(Method::POST, plain, HeaderMap::new(), scopes)
-                    .await?
-            }
-            _ => answer,
-        };
-        let answer = expect(answer, what, &[202]).await?;
-        let location = location(&answer, what)?;
-        answer.body.drain().await;
-        Ok(Some(location))
+        opened(answer, what).await
     }
+}
+
+/// Where an upload that was opened goes on.
+async fn opened(answer: Response, what: &str) -> Result<Url> {
+    let answer = expect(answer, what, &[202]).await?;
+    let location = location(&answer, what)?;
+    answer.body.drain().await;
+    Ok(location)
 }
 
 /// Where an upload goes on.
@@ -368,6 +399,7 @@ impl Session<'_> {
                 status: status.as_u16(),
                 document: crate::wire::ErrorDocument::default(),
                 retry_after: None,
+                asked: answer.asked.clone(),
             };
             self.repository
                 .host

@@ -207,6 +207,7 @@ fn leaves_what_came(error: &Error) -> bool {
             ExchangeError::Registry(error) => match error {
                 Client::Connect { .. }
                 | Client::Credentials { .. }
+                | Client::Helper { .. }
                 | Client::Realm { .. }
                 | Client::Scheme { .. }
                 | Client::Configuration { .. }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use distribution::client::credentials::{Helper, Place, encode, login_key};
-use distribution::client::{AuthFile, Credential, Credentials, Secret};
+use distribution::client::{AuthFile, Credential, Credentials, Kind, Origin, Secret};
 use serde_json::{Map, Value, json};
 
 use super::{Configuration, ExchangeError};
@@ -31,13 +31,14 @@ pub struct LogoutRequest {
 }
 
 /// A registry as a person names it: `https://host/v1/` means `host`.
-fn registry_name(text: Option<&str>) -> String {
+fn registry_name(text: Option<&str>) -> Result<String, Error> {
     let text = text.unwrap_or(HUB).trim();
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
     match host {
-        "" | "index.docker.io" | "registry-1.docker.io" => HUB.to_owned(),
-        host => host.to_owned(),
+        "" | "index.docker.io" | "registry-1.docker.io" => Ok(HUB.to_owned()),
+        host if Origin::parse(true, host).is_ok() => Ok(host.to_owned()),
+        _ => Err(ExchangeError::NoRegistry(text.chars().take(140).collect()).into()),
     }
 }
 
@@ -49,7 +50,7 @@ impl Engine {
     ///
     /// The registry does not let us in; then nothing is kept. Or they cannot be kept.
     pub fn login(&self, request: &LoginRequest) -> Result<String, Error> {
-        let registry = registry_name(request.registry.as_deref());
+        let registry = registry_name(request.registry.as_deref())?;
         let credential = Credential::Password {
             user: request.user.clone(),
             password: request.password.clone(),
@@ -61,7 +62,14 @@ impl Engine {
         };
         let client = configuration.client(self.network().settings()?)?;
         let endpoint = configuration.registries.endpoint(&registry)?;
-        self.network().run(client.check_login(&endpoint))??;
+        let checked = self.network().run(client.check_login(&endpoint))?;
+        checked.map_err(|error| match error.kind() {
+            Kind::Unauthorized => Error::from(ExchangeError::Login {
+                registry: registry.clone(),
+                user: request.user.clone(),
+            }),
+            _ => error.into(),
+        })?;
         let path = configuration
             .login_file
             .ok_or_else(|| keep_error(&registry, "there is no home directory"))?;
@@ -93,7 +101,7 @@ impl Engine {
     ///
     /// There are none, or they cannot be taken away.
     pub fn logout(&self, request: &LogoutRequest) -> Result<String, Error> {
-        let registry = registry_name(request.registry.as_deref());
+        let registry = registry_name(request.registry.as_deref())?;
         let configuration = Configuration::read(self.network().settings()?)?;
         let path = configuration
             .login_file

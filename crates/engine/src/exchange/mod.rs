@@ -9,6 +9,7 @@ mod compress;
 mod configuration;
 mod copy;
 mod download;
+mod hints;
 mod list;
 mod login;
 mod platform;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use distribution::client::{Client, Kind};
+use distribution::client::Client;
 use tokio::runtime::Runtime;
 
 pub use distribution::client::Secret;
@@ -303,6 +304,20 @@ pub enum ExchangeError {
         /// Why.
         source: Box<crate::Error>,
     },
+    /// A registry does not let somebody in.
+    #[error("`{registry}` does not accept the user name `{user}` with this password")]
+    Login {
+        /// Which.
+        registry: String,
+        /// Who wanted to log in.
+        user: String,
+    },
+    /// No name of a registry.
+    #[error("`{0}` is no registry: a host, with a port if need be, is expected")]
+    NoRegistry(String),
+    /// A tag or a digest, where all tags are meant.
+    #[error("`{0}` names one image, but all tags are asked for")]
+    OneTag(String),
     /// Credentials cannot be kept.
     #[error("cannot keep the credentials of `{registry}`: {why}")]
     Keep {
@@ -384,34 +399,5 @@ impl ExchangeError {
             }
             _ => false,
         }
-    }
-
-    pub(crate) fn hints(&self) -> Vec<String> {
-        use distribution::client::Error as Client;
-        let hint = match self {
-            Self::Platform { here, .. } => match here.first() {
-                Some(platform) => format!("pass `--platform {platform}`"),
-                None => return Vec::new(),
-            },
-            Self::NotAnImage { .. } => {
-                "`barque copy` copies it from registry to registry".to_owned()
-            }
-            Self::Layer { source, .. } => return source.hints(),
-            Self::OnlyDigests { pinned, .. } => {
-                format!("`barque registry rm {pinned}` deletes that, with all its tags")
-            }
-            Self::Registry(error @ Client::Status { .. })
-                if matches!(error.kind(), Kind::Unauthorized | Kind::Denied) =>
-            {
-                "`barque login REGISTRY` keeps credentials for it".to_owned()
-            }
-            Self::Registry(Client::Connect {
-                tls: true, host, ..
-            }) => format!(
-                "a certificate authority for it goes to `/etc/containers/certs.d/{host}/ca.crt`; a registry without TLS is `insecure = true` in `registries.conf`"
-            ),
-            _ => return Vec::new(),
-        };
-        vec![hint]
     }
 }

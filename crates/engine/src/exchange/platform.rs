@@ -111,11 +111,11 @@ pub(crate) fn pick<'i>(
     platform::choose(images.iter().copied(), wanted).ok_or_else(|| {
         ExchangeError::Platform {
             image: shown.to_owned(),
-            wanted: wanted.to_string(),
+            wanted: wanted.with_version(),
             here: images
                 .iter()
                 .filter_map(|entry| entry.platform.as_ref())
-                .map(ToString::to_string)
+                .map(Platform::with_version)
                 .collect(),
         }
         .into()
@@ -132,6 +132,13 @@ fn check(manifest: &Manifest, shown: &str) -> Result<(), Error> {
             what: format!("an artifact of type `{kind}`"),
         }
         .into());
+    }
+    let secret = |layer: &Descriptor| layer.media_type.ends_with("+encrypted");
+    if manifest.layers.iter().any(secret) {
+        return Err(image_error(
+            shown,
+            "its layers are encrypted, which is not supported",
+        ));
     }
     if manifest.layers.len() > MAX_LAYERS {
         let why = format!(

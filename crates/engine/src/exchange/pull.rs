@@ -56,6 +56,9 @@ impl Engine {
             .map(|text| Ok(text.trim().parse()?))
             .collect::<Result<Vec<Platform>, Error>>()?;
         let address: Address = Address::read(&request.image)?;
+        if request.all_tags {
+            address.no_tag(&request.image)?;
+        }
         let ready = self.network().ready()?;
         let lease = self.store().lease("pull")?;
         self.network().run(async {
@@ -335,8 +338,8 @@ impl Job {
         if self.wanted.is_some() {
             return Err(ExchangeError::Platform {
                 image: self.reference.familiar(),
-                wanted: wanted.to_string(),
-                here: vec![found.to_string()],
+                wanted: wanted.with_version(),
+                here: vec![found.with_version()],
             }
             .into());
         }

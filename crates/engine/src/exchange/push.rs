@@ -90,6 +90,9 @@ impl Engine {
     /// The store does not have the image, or the registry does not take it. What was sent until then is not sent again.
     pub fn push(&self, request: &PushRequest, events: &Events) -> Result<Vec<Pushed>, Error> {
         let address = Address::read(&request.image)?;
+        if request.all_tags {
+            address.no_tag(&request.image)?;
+        }
         let target = self.target(&address, false)?;
         let lease = self.store().lease("push")?;
         let mut pushed = Vec::new();

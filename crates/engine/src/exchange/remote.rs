@@ -62,6 +62,15 @@ impl Address {
         })
     }
 
+    /// An error if `text`, which this was read from, says a tag or a digest where all tags are meant.
+    pub(crate) fn no_tag(&self, text: &str) -> Result<(), Error> {
+        let name = text.strip_prefix("ssh://").unwrap_or(text);
+        if self.reference.digest().is_some() || Reference::says_tag(name) {
+            return Err(ExchangeError::OneTag(text.to_owned()).into());
+        }
+        Ok(())
+    }
+
     /// The place of an image on another host.
     pub(crate) fn over_ssh(&self) -> Result<Option<Candidate>, Error> {
         let Some(host) = &self.host else {
@@ -109,6 +118,20 @@ pub struct RemoteImage {
     pub summary: Value,
     /// The config as it came, of an image.
     pub config: Option<Vec<u8>>,
+}
+
+/// What the index offers that a name leads to; nothing where it is no index.
+fn listed(found: &platform::Found) -> Option<Vec<Value>> {
+    let index: oci::Index = serde_json::from_slice(found.indexes.first()?).ok()?;
+    let entries = crate::transfer::platform::images(&index.manifests);
+    let entry = |entry: &oci::Descriptor| {
+        json!({
+            "Platform": entry.platform.as_ref().map(Platform::with_version),
+            "Digest": entry.digest,
+            "MediaType": entry.media_type,
+        })
+    };
+    Some(entries.into_iter().map(entry).collect())
 }
 
 impl Engine {
@@ -172,7 +195,10 @@ impl Engine {
                     "Id": found.manifest.config.digest,
                     "Created": config.created,
                     "Os": config.os,
+                    "OsVersion": config.os_version,
                     "Architecture": config.architecture,
+                    "Variant": config.variant,
+                    "Platforms": listed(&found),
                     "Config": raw.get("config"),
                     "Size": layers.iter().map(|layer| layer.size).sum::<u64>(),
                     "Layers": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>(),

@@ -114,7 +114,14 @@ fn keep(
     if let Some(error) = tee.failed.take() {
         return Err(error.into());
     }
-    written?;
+    written.map_err(|error| match error {
+        // The compressed bytes may be what they should be.
+        Error::Store(store::Error::Mismatch(wrong)) => Error::OtherLayer {
+            found: Box::new(wrong.found),
+            expected: Box::new(wrong.expected),
+        },
+        other => other,
+    })?;
     let blob = tee.blob.publish()?;
     let descriptor = Descriptor::new(form, *blob.digest(), blob.size());
     lease.store().put_compressed(diff_id, &descriptor)?;

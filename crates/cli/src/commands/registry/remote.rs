@@ -3,7 +3,9 @@
 use clap::Args;
 use engine::exchange::registry_alone;
 
+use super::super::inspect::{InspectFormat, complete};
 use super::super::{Context, DONE, Outcome};
+use crate::args::Format;
 use crate::error::Failure;
 use crate::render;
 
@@ -16,6 +18,9 @@ pub(crate) struct Inspect {
     /// Print the image's config as it is
     #[arg(long, conflicts_with = "raw")]
     config: bool,
+    /// How the summary is printed: json, or a Go template as `{{.Digest}}`
+    #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true, value_parser = InspectFormat::parse, conflicts_with_all = ["raw", "config"])]
+    format: InspectFormat,
     /// Of an index, show the image for this platform: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -27,6 +32,9 @@ pub(crate) struct Inspect {
 /// List the tags of a repository at its registry, or the repositories of a registry
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// The repository: NAME; or the registry: HOST[:PORT]
     #[arg(value_name = "REPOSITORY")]
     name: String,
@@ -62,6 +70,9 @@ pub(super) fn inspect(args: &Inspect, context: &Context) -> Outcome {
             Failure::new(format!("`{}` is no image and has no config", args.image))
         })?;
         render::bytes(&config)?;
+    } else if let InspectFormat::Template(template) = &args.format {
+        let value = complete(found.summary);
+        render::data(&format!("{}\n", template.print(&value.into())?))?;
     } else {
         render::json_pretty(&found.summary)?;
     }
@@ -70,12 +81,15 @@ pub(super) fn inspect(args: &Inspect, context: &Context) -> Outcome {
 
 pub(super) fn ls(args: &Ls, context: &Context) -> Outcome {
     let engine = context.engine()?;
-    let names = match registry_alone(&args.name) {
-        Some(registry) => engine.remote_repositories(registry)?,
-        None => engine.remote_tags(&args.name)?,
+    let (what, names) = match registry_alone(&args.name) {
+        Some(registry) => ("Repository", engine.remote_repositories(registry)?),
+        None => ("Tag", engine.remote_tags(&args.name)?),
     };
     for name in names {
-        render::data(&format!("{name}\n"))?;
+        match args.format {
+            Format::Json => render::json_line(&serde_json::json!({ what: name }))?,
+            Format::Table => render::data(&format!("{name}\n"))?,
+        }
     }
     DONE
 }

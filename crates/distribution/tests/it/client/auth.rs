@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use distribution::client::{
-    AuthFile, Credential, Credentials, Endpoint, Error, Kind, Repository, Secret, Source, Upload,
-    Which,
+    Access, AuthFile, Credential, Credentials, Endpoint, Error, Kind, Repository, Secret, Source,
+    Upload, Which,
 };
 use testkit::registry::{Act, Ask, FaultyRegistry, Reply, faulty_registry};
 
@@ -239,4 +239,72 @@ async fn an_unknown_scheme_is_named() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("negotiate"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_sent_where_nobody_gives_a_token_to_mount_it() {
+    let registry = faulty_registry(|ask, _| {
+        let host = ask.header("host").unwrap_or_default();
+        if ask.path.starts_with("/token") {
+            let reply = if ask.path.contains("other") {
+                Reply::status(403)
+            } else {
+                Reply::status(200).body(r#"{"token":"t"}"#)
+            };
+            return Act::Reply(reply);
+        }
+        if ask.header("authorization") == Some("Bearer t") {
+            return Act::Serve;
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="it""#);
+        Act::Reply(Reply::status(401).header("WWW-Authenticate", challenge))
+    });
+    let repository = repository(&registry, user(&registry));
+    let options = Upload {
+        mount: Some("other".parse().unwrap()),
+        ..Upload::default()
+    };
+    let sent = repository
+        .upload(
+            &descriptor(b"x"),
+            &Source::Bytes(b"x".as_slice().into()),
+            &options,
+        )
+        .await;
+    assert_eq!(sent.unwrap(), distribution::client::Uploaded::Sent);
+    let asked = tokens(&registry);
+    let both = asked
+        .iter()
+        .filter(|ask| ask.path.contains("other"))
+        .count();
+    assert_eq!((both, asked.len()), (1, 2), "the upload asks for less");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_as_whom_was_asked() {
+    let registry = with_tokens(0);
+    let who = |error: Error| match error {
+        Error::Status {
+            asked: Some(asked), ..
+        } => (asked.registry, asked.access),
+        other => panic!("{other}"),
+    };
+    let error = read(&repository(&registry, user(&registry)), &descriptor(b"x")).await;
+    assert_eq!(
+        who(error.unwrap_err()),
+        (registry.host(), Access::Member),
+        "the token was not enough"
+    );
+    let error = read(&super::repository(&registry), &descriptor(b"x")).await;
+    assert_eq!(who(error.unwrap_err()), (registry.host(), Access::Nobody));
+    let basic = faulty_registry(|_, _| {
+        Act::Reply(Reply::status(401).header("WWW-Authenticate", "Basic realm=\"x\""))
+    });
+    let error = read(&repository(&basic, user(&basic)), &descriptor(b"x")).await;
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("not accepted"), "{error}");
+    assert_eq!(who(error), (basic.host(), Access::Somebody));
+    let open = faulty_registry(|_, _| Act::Reply(Reply::status(404)));
+    let error = read(&super::repository(&open), &descriptor(b"x")).await;
+    assert_eq!(who(error.unwrap_err()), (open.host(), Access::Open));
 }

@@ -72,3 +72,15 @@ async fn a_program_that_is_no_registry_is_an_error() {
         assert!(error.contains("host"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_at_the_first_question_is_made_anew() {
+    let registry = faulty_registry(|_, number| match number {
+        0 | 1 => Act::CutAnswer(0),
+        2 => Act::Mute,
+        _ => Act::Serve,
+    });
+    registry.with(|memory| memory.blob("a/b", b"x"));
+    let repository = super::repository(&registry);
+    assert_eq!(read(&repository, &descriptor(b"x")).await.unwrap(), b"x");
+}

@@ -124,7 +124,20 @@ fn a_layer_that_unpacks_to_something_else_is_refused() {
         diff_id: Digest::sha256_of(b"another"),
         ..Forged::good()
     };
-    assert!(forged.refused().contains("layer 1 of 1"));
+    let said = forged.refused();
+    assert!(said.contains("layer 1 of 1"), "{said}");
+    let (found, expected) = (Digest::sha256_of(&tar()), forged.diff_id);
+    let why = format!("it unpacks to `{found}`, but the image's config says `{expected}`");
+    assert!(said.contains(&why), "{said}");
+}
+
+#[test]
+fn layers_that_nobody_here_can_read_are_named() {
+    let forged = Forged {
+        media_type: "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
+        ..Forged::good()
+    };
+    assert!(forged.refused().contains("encrypted"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod credentials;
 mod hostile;
 mod journeys;
 mod lists;
+mod mistakes;
 mod peers;
 
 use std::path::{Path, PathBuf};
