@@ -43,6 +43,7 @@ impl Visit<'_> {
             Draft::new(status)
                 .named("docker-content-digest", digest.to_string())
                 .header(header::ETAG, &tag)
+                .harmless()
                 .header(header::ACCEPT_RANGES, "bytes")
                 .header(header::CACHE_CONTROL, "max-age=31536000")
         };

@@ -30,6 +30,7 @@ use oci::{Descriptor, Digest, Repository};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
+use super::metrics::Outcomes;
 use super::refusal::Refusal;
 use super::registry::BodyError;
 use super::reply::ReplyBody;
@@ -268,8 +269,10 @@ impl Fetch {
         (fetch, Fetching(fetching))
     }
 
-    pub(crate) async fn run(self) {
+    /// Fetches it; whether that succeeds is counted before anybody is told.
+    pub(crate) async fn run(self, outcomes: &Outcomes) {
         let result = self.bring().await;
+        outcomes.add(&result);
         self.tell
             .send_modify(|progress| progress.ended = Some(result));
     }

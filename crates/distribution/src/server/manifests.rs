@@ -50,6 +50,7 @@ impl Visit<'_> {
             Draft::new(status)
                 .named("docker-content-digest", &named)
                 .header(header::ETAG, &tag)
+                .harmless()
                 .headers(header::WARNING, warning.as_deref())
         };
         if !self.is_head() && !self.registry.config.read_only {

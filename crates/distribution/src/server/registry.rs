@@ -182,7 +182,7 @@ impl Registry {
             clock: Clock::system(),
             metrics: Metrics::default(),
             rates: config.limits.requests_per_second.map(Rates::new),
-            upstreams: Upstreams::new(Vec::new(), PathBuf::new()),
+            upstreams: Upstreams::new(Vec::new(), PathBuf::new(), Arc::default()),
             hooks: Hooks::default(),
             observer: None,
             config,
@@ -193,7 +193,7 @@ impl Registry {
     /// from them while the storage does not show it; it need not exist.
     #[must_use]
     pub fn with_upstreams(mut self, upstreams: Vec<Upstream>, spool: PathBuf) -> Self {
-        self.upstreams = Upstreams::new(upstreams, spool);
+        self.upstreams = Upstreams::new(upstreams, spool, self.metrics.fetches.clone());
         self
     }
 
@@ -231,7 +231,11 @@ impl Registry {
             .policy
             .apply(&*self.storage, self.clock.now(), what.dry_run)
             .await?;
-        Ok((retired, self.storage.collect(what).await?))
+        let collected = self.storage.collect(what).await;
+        if !what.dry_run {
+            self.metrics.collected(&collected);
+        }
+        Ok((retired, collected?))
     }
 
     /// From now on callers show who they are, and may do what the rules say. Requests under way are not affected.
@@ -276,7 +280,8 @@ impl Registry {
             .map(|_| sanitised(request.uri().path(), 400));
         let address = peer.address;
         let (reply, user, cause) = self.decide(request, peer).await;
-        self.metrics.answered(&method, reply.status());
+        let took = begin.elapsed();
+        self.metrics.answered(&method, reply.status(), took);
         if let (Some(Observer(tell)), Some(path)) = (&self.observer, path) {
             tell(&AccessRecord {
                 at: self.clock.now(),
@@ -285,7 +290,7 @@ impl Registry {
                 method: sanitised(method.as_str(), 20),
                 path,
                 status: reply.status().as_u16(),
-                took: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+                took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 cause,
             });
         }

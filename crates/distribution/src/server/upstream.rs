@@ -12,6 +12,7 @@ use oci::{Digest, Repository, Tag};
 
 use super::document;
 use super::fetch::{Errand, Fetch, Fetching};
+use super::metrics::Outcomes;
 use super::refusal::Refusal;
 use super::storage::{Condition, NewManifest, NewTag, Storage, StorageError};
 use crate::client::{Client, Endpoint, Fetched, Kind, Which};
@@ -43,6 +44,8 @@ pub(crate) struct Upstreams {
     fetching: Arc<Mutex<HashMap<(Repository, Digest), Fetching>>>,
     /// For blobs that come while their storage cannot be read.
     spool: PathBuf,
+    /// How they ended.
+    outcomes: Arc<Outcomes>,
 }
 
 /// When a tag was last asked for.
@@ -75,13 +78,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Upstreams {
-    pub(crate) fn new(all: Vec<Upstream>, spool: PathBuf) -> Self {
+    pub(crate) fn new(all: Vec<Upstream>, spool: PathBuf, outcomes: Arc<Outcomes>) -> Self {
         Self {
             all,
             looks: Mutex::default(),
             asking: Mutex::default(),
             fetching: Arc::default(),
             spool,
+            outcomes,
         }
     }
 
@@ -304,8 +308,9 @@ impl Remote<'_> {
         });
         all.insert(key, fetching.clone());
         let known = self.upstreams.fetching.clone();
+        let outcomes = self.upstreams.outcomes.clone();
         tokio::spawn(async move {
-            fetch.run().await;
+            fetch.run(&outcomes).await;
             lock(&known).retain(|_, fetch| fetch.is_running());
         });
         fetching

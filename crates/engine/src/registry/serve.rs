@@ -1,5 +1,6 @@
 //! A server from its start to its end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, Ve
 use distribution::server::control::Control;
 use distribution::server::storage::{Collected, StorageError};
 use distribution::server::{
-    AccessRecord, Hook, Observer, Registry, Retired, Server, Tls, Upstream,
+    AccessRecord, Hook, Observer, Registry, Retired, Server, Tls, TlsError, Upstream,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -207,10 +208,7 @@ fn reload(place: &Place, registry: &Registry, tls: Option<&Tls>) -> Result<(), R
     if let (Some(tls), Some(files)) = (tls, &place.settings.tls) {
         let (chain, key) = (place.path(&files.certificate), place.path(&files.key));
         tls.exchange(&read_file(&chain)?, &read_file(&key)?)
-            .map_err(|error| RegistryError::Settings {
-                path: chain,
-                why: error.to_string(),
-            })?;
+            .map_err(|error| unusable(chain, key, &error))?;
     }
     registry.set_access(access);
     Ok(())
@@ -220,14 +218,22 @@ fn tls(place: &Place) -> Result<Option<Tls>, RegistryError> {
     let Some(files) = &place.settings.tls else {
         return Ok(None);
     };
-    let chain = place.path(&files.certificate);
-    let key = read_file(&place.path(&files.key))?;
-    Tls::new(&read_file(&chain)?, &key)
+    let (chain, key) = (place.path(&files.certificate), place.path(&files.key));
+    Tls::new(&read_file(&chain)?, &read_file(&key)?)
         .map(Some)
-        .map_err(|error| RegistryError::Settings {
-            path: chain,
-            why: error.to_string(),
-        })
+        .map_err(|error| unusable(chain, key, &error))
+}
+
+/// Certificate and key are of no use: the file that the error is about.
+fn unusable(chain: PathBuf, key: PathBuf, error: &TlsError) -> RegistryError {
+    let path = match error {
+        TlsError::Key(_) => key,
+        TlsError::Certificate(_) | TlsError::Unusable(_) => chain,
+    };
+    RegistryError::Settings {
+        path,
+        why: error.to_string(),
+    }
 }
 
 /// Who may do what, as the files say now.

@@ -146,3 +146,27 @@ async fn indexes_of_indexes_without_end(desk: Desk) {
         .await
         .is(200);
 }
+
+/// Somebody may call a manifest a page, and a blob may look like one.
+#[tokio::test]
+async fn what_was_pushed_is_no_page_of_this_host() {
+    let desk = Desk::local();
+    let page = b"<script>alert(1)</script>";
+    let blob = desk.push_blob("a", page).await;
+    let manifest = br#"{"layers":[],"annotations":{"a":"<script>alert(1)</script>"}}"#;
+    desk.put_manifest("a", "page", "text/html", manifest)
+        .await
+        .is(201);
+    for path in [
+        "/v2/a/manifests/page".to_owned(),
+        format!("/v2/a/blobs/{blob}"),
+    ] {
+        let answer = desk.get(&path).await.is(200);
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert!(
+            answer
+                .header("content-security-policy")
+                .starts_with("sandbox")
+        );
+    }
+}

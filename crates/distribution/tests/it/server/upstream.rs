@@ -167,6 +167,10 @@ async fn what_was_fetched_once_is_here_when_the_upstream_is_gone() {
     );
     assert_eq!(&send(&here, "GET", &blob).await.2[..], b"layer 1");
     assert_eq!(fetched, 2);
+    let metrics = send(&here, "GET", "/metrics").await.2;
+    let metrics = String::from_utf8_lossy(&metrics);
+    let counted = "barque_registry_upstream_blobs_total{result=\"done\"} 2\n";
+    assert!(metrics.contains(counted), "{metrics}");
     assert_eq!(
         send(&here, "GET", "/v2/hub/team/app/manifests/v2").await.0,
         502
