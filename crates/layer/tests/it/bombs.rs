@@ -1,11 +1,13 @@
 //! Archives that are larger than they look.
 
 use std::io::{Cursor, Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use layer::tar::{self, BLOCK, Problem};
 use layer::{EntryError, Ingest, IngestError, Kind, Meta, path::PathError};
 
 use crate::hostile::{Archive, entry_error, problem, try_ingest};
+use crate::mounted::unpack_options;
 
 #[test]
 fn what_would_fill_the_memory_is_refused_before_it_is_read() {
@@ -172,6 +174,24 @@ fn more_names_of_one_file_than_16_bits_can_count_are_all_there() {
     let index = layer::Index::open(&layer::LayerFiles::in_dir(dir.path())).unwrap();
     let (last, _) = index.lookup(index.root(), b"65539").unwrap().unwrap();
     assert_eq!(index.stat(last).unwrap().nlink, NAMES);
+
+    // ext4 counts 65,000 names of a file: the others are names of a second one there.
+    let out = tempfile::tempdir().unwrap();
+    let root = sys::root::Root::open(out.path()).unwrap();
+    layer::unpack(&index, &root, &unpack_options()).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    let mut names = 0_u32;
+    for entry in std::fs::read_dir(out.path()).unwrap() {
+        let meta = entry.unwrap().metadata().unwrap();
+        assert_eq!((meta.len(), meta.mode() & 0o7777), (4, 0o640));
+        counts.insert(meta.ino(), meta.nlink());
+        names += 1;
+    }
+    assert_eq!(names, NAMES);
+    assert_eq!(counts.values().sum::<u64>(), u64::from(NAMES), "{counts:?}");
+    assert!(counts.len() <= 2, "{counts:?}");
+    let last = std::fs::read(out.path().join("65539")).unwrap();
+    assert_eq!(last, b"data");
 }
 
 #[test]
