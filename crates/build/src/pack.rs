@@ -1,13 +1,12 @@
 //! What a build made, and the documents of the image that it becomes: media types, compression, annotations, times.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
-use layer::compression::{Compression, Encoder, Level};
+use layer::compression::{Compression, Level};
 use layer::{IngestError, Time, tar};
 use oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, Reference, media_type};
 use serde_json::json;
-use store::{Expected, Image, Lease, Record};
+use store::{Image, Lease, Record};
 
 use crate::keys::Key;
 
@@ -60,14 +59,6 @@ pub enum PackError {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A layer could not be compressed.
-    #[error("cannot compress layer {layer}: {source}")]
-    Compress {
-        /// Which.
-        layer: DiffId,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The times of a layer's files could not be rewritten: it could not be read.
     #[error("cannot rewrite the times of layer {layer}: {source}")]
     Read {
@@ -237,21 +228,7 @@ fn compressed(
     {
         return Ok(form);
     }
-    let failed = |source| PackError::Compress { layer: *id, source };
-    let layer = lease.store().find_layer(id)?;
-    let layer = layer.ok_or(store::Error::MissingLayer(*id))?;
-    let mut tar = sys::fs::open(&layer.tar()).map_err(store::Error::from)?;
-    let blob = lease.ingest_blob(Expected::default())?;
-    let mut encoder = Encoder::new(blob, compression, level).map_err(failed)?;
-    std::io::copy(&mut tar, &mut encoder).map_err(failed)?;
-    encoder.flush().map_err(failed)?;
-    let blob = encoder.finish().map_err(failed)?.publish()?;
-    let kind = match compression {
-        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
-        _ => media_type::OCI_LAYER_GZIP,
-    };
-    let form = Descriptor::new(kind, *blob.digest(), blob.size());
-    lease.store().put_compressed(id, &form)?;
+    let form = lease.compress_layer(id, compression, level)?;
     remember(lease, key, *id, json!(form))?;
     Ok(form)
 }

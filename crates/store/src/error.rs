@@ -84,6 +84,14 @@ pub enum Error {
         /// Why.
         source: Box<layer::UnpackError>,
     },
+    /// A layer could not be compressed.
+    #[error("cannot compress layer {layer}")]
+    Compress {
+        /// Which layer.
+        layer: DiffId,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The way to root filesystems that was chosen does not work here.
     #[error("layers cannot be made into a root filesystem by way of `{chosen}`: {reason}")]
     Way {
@@ -244,7 +252,7 @@ impl Error {
             | Self::Way { .. } => Kind::Unsupported,
             Self::Owner { .. } => Kind::Denied,
             Self::Io(error) => kind_of_io(error.kind()),
-            Self::Spawn { source, .. } => kind_of_io(source.kind()),
+            Self::Spawn { source, .. } | Self::Compress { source, .. } => kind_of_io(source.kind()),
             Self::Database { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => Kind::Full,
                 Some(rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => {

@@ -56,6 +56,7 @@ mod caches;
 mod change;
 mod clock;
 mod collect;
+mod compress;
 mod containers;
 mod db;
 mod error;

@@ -9,9 +9,10 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::Client;
+use super::attempts::Attempts;
 use super::connect::{Place, Way};
 use super::error::{Error, Result};
-use super::host::{is_transient, plain_headers, retry_after};
+use super::host::plain_headers;
 use super::payload::Outgoing;
 use super::repository::header_text;
 use super::secret::Secret;
@@ -186,25 +187,12 @@ impl Client {
         request: &FileRequest,
         extra: HeaderMap,
     ) -> std::result::Result<Response, FileError> {
-        let patience = self.shared.transport.patience;
-        let mut attempt = 0;
+        let mut attempts = Attempts::new(&self.shared.transport);
+        let may_change = |error: &FileError| error.is_transient() && *method == Method::GET;
         loop {
-            attempt += 1;
             let answer = self.follow_file(method, request, &extra).await;
-            let last = attempt >= patience.attempts;
-            match answer {
-                Ok(answer) if !last && is_transient(answer.status) => {
-                    let wanted = retry_after(&answer.headers);
-                    if wanted.is_some_and(|wait| wait > patience.retry_after) {
-                        return Ok(answer);
-                    }
-                    answer.body.drain().await;
-                    self.shared.transport.pause(attempt, wanted).await;
-                }
-                Err(error) if !last && error.is_transient() && *method == Method::GET => {
-                    self.shared.transport.pause(attempt, None).await;
-                }
-                other => return other,
+            if let Some(answer) = attempts.settle(answer, may_change).await {
+                return answer;
             }
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::sync::OnceCell;
 
+use super::attempts::{Attempts, retry_after};
 use super::auth::Auth;
 use super::connect::{Place, Way};
 use super::credentials::Credentials;
@@ -17,7 +18,7 @@ use super::payload::{OnBytes, Outgoing, Source};
 use super::tls::{Certificates, Tls};
 use super::transport::{Response, Transport};
 use super::url::{Origin, Url};
-use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope, http_date};
+use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope};
 
 /// Redirects that lead on for longer lead nowhere.
 const MAX_REDIRECTS: usize = 5;
@@ -237,14 +238,12 @@ impl Host {
     /// Sends a request until it is answered with something that another attempt would not change.
     pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Response> {
         self.base().await?;
-        let mut attempt = 0;
+        let mut attempts = Attempts::new(self.transport());
         let mut authenticated = false;
         loop {
-            attempt += 1;
             let answer = self
                 .follow(call, || Outgoing::bytes(call.body.clone()))
                 .await;
-            let last = attempt >= self.transport().patience.attempts;
             match answer {
                 Ok(answer)
                     if answer.status == StatusCode::UNAUTHORIZED
@@ -252,19 +251,13 @@ impl Host {
                         && answer.url.origin() == self.origin()? =>
                 {
                     authenticated = true;
-                    attempt -= 1;
                     self.reauthenticate(answer, call.scopes).await?;
                 }
-                Ok(answer) if !last && is_transient(answer.status) => {
-                    let wanted = retry_after(&answer.headers);
-                    if wanted.is_some_and(|wait| wait > self.transport().patience.retry_after) {
-                        return Ok(answer);
+                other => {
+                    if let Some(answer) = attempts.settle(other, Error::is_transient).await {
+                        return answer;
                     }
-                    answer.body.drain().await;
-                    self.pause(attempt, wanted).await;
                 }
-                Err(error) if !last && error.is_transient() => self.pause(attempt, None).await,
-                other => return other,
             }
         }
     }
@@ -386,9 +379,8 @@ impl Host {
             let same_host = place.origin.host() == url.origin().host();
             self.elsewhere(place, url.origin(), *public && !same_host)?
         };
-        let mut attempt = 0;
+        let mut attempts = Attempts::new(self.transport());
         loop {
-            attempt += 1;
             let mut all = plain_headers();
             all.extend(headers.clone());
             let answer = self
@@ -396,18 +388,8 @@ impl Host {
                 .transport
                 .send(&place, &url, method, &all, Outgoing::bytes(body.clone()))
                 .await;
-            let last = attempt >= self.transport().patience.attempts;
-            match answer {
-                Ok(answer) if !last && is_transient(answer.status) => {
-                    let wanted = retry_after(&answer.headers);
-                    if wanted.is_some_and(|wait| wait > self.transport().patience.retry_after) {
-                        return Ok(answer);
-                    }
-                    answer.body.drain().await;
-                    self.pause(attempt, wanted).await;
-                }
-                Err(error) if !last && error.is_transient() => self.pause(attempt, None).await,
-                other => return other,
+            if let Some(answer) = attempts.settle(answer, Error::is_transient).await {
+                return answer;
             }
         }
     }
@@ -436,22 +418,6 @@ fn redirection(method: &Method, answer: &Response) -> Option<String> {
     follows.then(|| location.to_owned())
 }
 
-pub(crate) fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// How long the other side wants us to wait, where it says so: in seconds, or until when. A time that is over means not at all.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = u64::try_from(http_date(text)?).ok()?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let until = Duration::from_secs(until);
-    Some(until.saturating_sub(now.unwrap_or_default()))
-}
-
 /// The answer if its status is one of these, else the error that it tells.
 pub(crate) async fn expect(answer: Response, what: &str, good: &[u16]) -> Result<Response> {
     if good.contains(&answer.status.as_u16()) {
@@ -472,26 +438,5 @@ pub(crate) async fn failure(mut answer: Response, what: &str) -> Error {
             .unwrap_or_default(),
         retry_after: retry_after(&answer.headers),
         asked: answer.asked,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_a_number_or_a_date() {
-        let wanted = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(wanted(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(wanted("soon"), None);
-        assert_eq!(wanted("-1"), None);
-        let over = wanted("Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(over, Some(Duration::ZERO));
-        let far = wanted("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
-        assert!(far > Duration::from_secs(1 << 30), "{far:?}");
     }
 }

@@ -10,6 +10,7 @@
 //! What a registry says is bounded before it is read, and made fit for a terminal before it is told. Where credentials go is
 //! told in the module `auth`.
 
+pub(crate) mod attempts;
 mod auth;
 mod blob;
 pub(crate) mod connect;

@@ -13,8 +13,9 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use oci::{Algorithm, Descriptor};
 
+use super::attempts::{is_transient, retry_after};
 use super::error::{Error, Result};
-use super::host::{Call, expect, failure, is_transient, retry_after};
+use super::host::{Call, expect, failure};
 use super::payload::{OnBytes, Source};
 use super::repository::{Repository, header_text};
 use super::transport::Response;

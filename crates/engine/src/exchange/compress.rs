@@ -1,11 +1,8 @@
 //! Built layers get their compressed form once, at the first push, and keep it.
 
-use std::fs::File;
-use std::io::{self, Write};
-
-use layer::compression::{Compression, Encoder, Level};
+use layer::compression::{Compression, Level};
 use oci::{Descriptor, DiffId, media_type};
-use store::{Expected, Lease};
+use store::Lease;
 
 use crate::Error;
 
@@ -31,23 +28,5 @@ pub(crate) fn form(
             return Ok(Descriptor::new(wanted, known.digest, known.size));
         }
     }
-    lease.claim_layers(&[*diff_id])?;
-    let layer = store
-        .find_layer(diff_id)?
-        .ok_or(store::Error::MissingLayer(*diff_id))?;
-    let tar = layer.tar();
-    let mut source = sys::fs::open(&tar)?;
-    let mut blob = lease.ingest_blob(Expected::default())?;
-    write(&mut source, &mut blob, compression)
-        .map_err(|error| sys::fs::Error::new("compress", &tar, error))?;
-    let blob = blob.publish()?;
-    let form = Descriptor::new(wanted, *blob.digest(), blob.size());
-    store.put_compressed(diff_id, &form)?;
-    Ok(form)
-}
-
-fn write(source: &mut File, target: impl Write, compression: Compression) -> io::Result<()> {
-    let mut encoder = Encoder::new(target, compression, Level::Default)?;
-    io::copy(source, &mut encoder)?;
-    encoder.finish().map(drop)
+    Ok(lease.compress_layer(diff_id, compression, Level::Default)?)
 }

@@ -155,10 +155,9 @@ impl Place {
 
     /// Where it keeps what it is given, for messages.
     fn name(&self) -> String {
-        match (&self.settings.bucket, &self.settings.folder) {
-            (Some(bucket), _) => format!("{}/{}", bucket.name, bucket.prefix),
-            (None, Some(folder)) => self.path(folder).display().to_string(),
-            (None, None) => self.folder.display().to_string(),
+        match &self.settings.bucket {
+            Some(bucket) => format!("{}/{}", bucket.name, bucket.prefix),
+            None => self.folder().display().to_string(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Others are told.
 
+use std::path::Path;
 use std::time::Duration;
 
 use distribution::client::{Proxies, Secret};
@@ -20,6 +21,20 @@ async fn take(listener: &TcpListener, status: &str) -> String {
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     stream.write_all(answer.as_bytes()).await.unwrap();
     String::from_utf8(request).unwrap()
+}
+
+/// Tells the listener of everything, soon again if it does not take it, and keeps what waits in `spool`.
+fn hook(listener: &TcpListener, spool: &Path) -> Hook {
+    Hook {
+        url: format!("http://{}/hook", listener.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        actions: Vec::new(),
+        repositories: vec![Pattern::new("**")],
+        secret: None,
+        backoff: Duration::from_millis(1),
+        spool: Some(spool.to_owned()),
+    }
 }
 
 fn event(request: &str) -> serde_json::Value {
@@ -75,16 +90,7 @@ async fn pushes_and_deletions_are_told_in_their_order() {
 async fn events_that_wait_outlive_the_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let hook = || Hook {
-        url: format!("http://{}/hook", listener.local_addr().unwrap())
-            .parse()
-            .unwrap(),
-        actions: Vec::new(),
-        repositories: vec![Pattern::new("**")],
-        secret: None,
-        backoff: Duration::from_millis(1),
-        spool: Some(folder.path().join("hooks")),
-    };
+    let hook = || hook(&listener, &folder.path().join("hooks"));
     let mut desk = Desk::local();
     let first = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -130,16 +136,7 @@ async fn events_that_wait_outlive_the_server() {
 async fn events_wait_in_memory_where_there_is_no_folder_for_them() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let hook = Hook {
-        url: format!("http://{}/hook", listener.local_addr().unwrap())
-            .parse()
-            .unwrap(),
-        actions: Vec::new(),
-        repositories: vec![Pattern::new("**")],
-        secret: None,
-        backoff: Duration::from_millis(1),
-        spool: Some(file.path().join("hooks")),
-    };
+    let hook = hook(&listener, &file.path().join("hooks"));
     let mut desk = Desk::local();
     desk.registry = Registry::new(desk.registry.storage().clone(), Config::default())
         .with_hooks(vec![hook], Proxies::default())

@@ -19,8 +19,8 @@ use object_store::client::{
 use tokio::sync::mpsc;
 
 use super::super::{Result, StorageError};
+use crate::client::attempts::retry_after;
 use crate::client::connect::{Place, Way};
-use crate::client::host::retry_after;
 use crate::client::payload::Outgoing;
 use crate::client::proxy::Proxies;
 use crate::client::tls::{Certificates, Tls};
