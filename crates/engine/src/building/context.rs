@@ -181,41 +181,13 @@ pub(super) fn open(
     lease: &Lease,
     teller: &Teller<'_>,
 ) -> Result<Opened, Error> {
-    match &request.context {
-        ContextSource::Folder(path) => {
-            let folder = sys::fs::canonicalize(path)?;
-            if !sys::fs::metadata(&folder)?.is_dir() {
-                return Err(Error::ContextNotAFolder(path.clone()));
-            }
-            let near = Near::Folder(Root::open(&folder)?);
-            let (dockerfile, own) = find_dockerfile(request, &near, outside, lease, teller)?;
-            let ignore = match own {
-                Some(own) => Some(own),
-                None => near.ignore(Path::new(".dockerignore"))?,
-            };
-            Ok(Opened {
-                files: Some(ContextFiles::Directory(folder)),
-                time: None,
-                dockerfile,
-                ignore,
-                near,
-            })
-        }
-        ContextSource::Stdin => {
-            let input = std::io::stdin().lock();
-            match read_stdin(input, request, lease, teller)? {
-                Found::Layer(layer) => {
-                    let time = newest(lease, &layer)?;
-                    in_layers(vec![layer], time, request, outside, lease, teller)
-                }
-                Found::Dockerfile(text) => {
-                    let name = "Dockerfile".to_owned();
-                    alone(Text { name, text }, None, request)
-                }
-            }
-        }
-        ContextSource::Remote(url) => remote(url, request, outside, lease, teller),
-    }
+    let search = Search {
+        request,
+        outside,
+        lease,
+        teller,
+    };
+    search.open()
 }
 
 /// What standard input or a URL turned out to be.
@@ -224,130 +196,220 @@ enum Found {
     Dockerfile(String),
 }
 
-fn read_stdin(
-    mut input: impl Read,
-    request: &BuildRequest,
-    lease: &Lease,
-    teller: &Teller<'_>,
-) -> Result<Found, Error> {
-    let name = Path::new("stdin");
-    if request.dockerfile == Dockerfile::Stdin {
-        return Err(Error::StdinTwice);
-    }
-    let mut head = Vec::new();
-    input
-        .by_ref()
-        .take(PEEKED)
-        .read_to_end(&mut head)
-        .context("read", name)?;
-    let is_tar = || matches!(layer::tar::Reader::new(&head[..]).next(), Ok(Some(_)));
-    // No text begins like a compressed file.
-    if Compression::detect(&head) == Compression::None && !is_tar() {
-        let text = read_text(head.chain(input), name)?;
-        return Ok(Found::Dockerfile(text));
-    }
-    let layer = teller.during("[internal] load build context from stdin", || {
-        let mut source = Inflate::new(head.chain(input)).context("read", name)?;
-        let mut ingest = lease.ingest_layer()?;
-        ingest
-            .writer()
-            .copy_tar(&mut source)
-            .map_err(|source| Error::ContextArchive { source })?;
-        Ok::<_, Error>(*ingest.publish()?.diff_id())
-    })?;
-    Ok(Found::Layer(layer))
+/// What it takes to find a context.
+struct Search<'a> {
+    request: &'a BuildRequest,
+    outside: &'a Outside<'a>,
+    lease: &'a Lease,
+    teller: &'a Teller<'a>,
 }
 
-/// A build of layers, with a Dockerfile among their files.
-fn in_layers(
-    layers: Vec<DiffId>,
-    time: Option<i64>,
-    request: &BuildRequest,
-    outside: &Outside<'_>,
-    lease: &Lease,
-    teller: &Teller<'_>,
-) -> Result<Opened, Error> {
-    let near = Near::Layers(lease.view(&layers)?);
-    let (dockerfile, _) = find_dockerfile(request, &near, outside, lease, teller)?;
-    Ok(Opened {
-        files: Some(ContextFiles::Layers(layers)),
-        time,
-        dockerfile,
-        ignore: None,
-        near,
-    })
-}
-
-/// A build of a Dockerfile without any files.
-fn alone(dockerfile: Text, time: Option<i64>, request: &BuildRequest) -> Result<Opened, Error> {
-    if request.dockerfile != Dockerfile::Default {
-        return Err(Error::TwoDockerfiles);
-    }
-    Ok(Opened {
-        files: None,
-        time,
-        dockerfile,
-        ignore: None,
-        near: Near::Nothing,
-    })
-}
-
-fn remote(
-    url: &str,
-    request: &BuildRequest,
-    outside: &Outside<'_>,
-    lease: &Lease,
-    teller: &Teller<'_>,
-) -> Result<Opened, Error> {
-    let failed = |source| Error::RemoteContext {
-        url: redacted(url),
-        source,
-    };
-    match Origin::of(&in_full(url)).map_err(|error| failed(error.into()))? {
-        Origin::Context => Err(Error::ContextNotAFolder(PathBuf::from(url))),
-        Origin::Git(git) => {
-            let keep = request
-                .build_args
-                .iter()
-                .any(|(name, value)| name == KEEP_GIT_ARG && is_true(value));
-            let git = GitSource {
-                keep_git_dir: git.keep_git_dir.or(keep.then_some(true)),
-                ..*git
-            };
-            let source = RemoteSource::Git(git);
-            let brought = build::bring(outside, &source, STEP, lease, teller).map_err(failed)?;
-            in_layers(
-                brought.layers,
-                brought.time,
-                request,
-                outside,
-                lease,
-                teller,
-            )
+impl Search<'_> {
+    fn open(&self) -> Result<Opened, Error> {
+        match &self.request.context {
+            ContextSource::Folder(path) => {
+                let folder = sys::fs::canonicalize(path)?;
+                if !sys::fs::metadata(&folder)?.is_dir() {
+                    return Err(Error::ContextNotAFolder(path.clone()));
+                }
+                let near = Near::Folder(Root::open(&folder)?);
+                let (dockerfile, own) = self.find_dockerfile(&near)?;
+                let ignore = match own {
+                    Some(own) => Some(own),
+                    None => near.ignore(Path::new(".dockerignore"))?,
+                };
+                Ok(Opened {
+                    files: Some(ContextFiles::Directory(folder)),
+                    time: None,
+                    dockerfile,
+                    ignore,
+                    near,
+                })
+            }
+            ContextSource::Stdin => {
+                let input = std::io::stdin().lock();
+                match self.read_stdin(input)? {
+                    Found::Layer(layer) => {
+                        let time = newest(self.lease, &layer)?;
+                        self.in_layers(vec![layer], time)
+                    }
+                    Found::Dockerfile(text) => {
+                        let name = "Dockerfile".to_owned();
+                        self.alone(Text { name, text }, None)
+                    }
+                }
+            }
+            ContextSource::Remote(url) => self.remote(url),
         }
-        Origin::Http => {
-            let source = RemoteSource::Http(HttpSource {
-                url: url.to_owned(),
-                checksum: None,
-                unpack: true,
-            });
-            let brought = build::bring(outside, &source, STEP, lease, teller).map_err(failed)?;
-            let name = file_name(url);
-            let near = Near::Layers(lease.view(&brought.layers)?);
-            match near.text(Path::new(&name)) {
-                // What holds one file of that name and is no archive.
-                Ok(Some(text)) if !brought.unpacked => alone(text, brought.time, request),
-                Err(error) if !brought.unpacked => Err(error),
-                _ => in_layers(
-                    brought.layers,
-                    brought.time,
-                    request,
-                    outside,
-                    lease,
-                    teller,
-                ),
+    }
+
+    /// Takes what standard input has.
+    fn read_stdin(&self, mut input: impl Read) -> Result<Found, Error> {
+        let name = Path::new("stdin");
+        if self.request.dockerfile == Dockerfile::Stdin {
+            return Err(Error::StdinTwice);
+        }
+        let mut head = Vec::new();
+        input
+            .by_ref()
+            .take(PEEKED)
+            .read_to_end(&mut head)
+            .context("read", name)?;
+        let is_tar = || matches!(layer::tar::Reader::new(&head[..]).next(), Ok(Some(_)));
+        // No text begins like a compressed file.
+        if Compression::detect(&head) == Compression::None && !is_tar() {
+            let text = read_text(head.chain(input), name)?;
+            return Ok(Found::Dockerfile(text));
+        }
+        let layer = self
+            .teller
+            .during("[internal] load build context from stdin", || {
+                let mut source = Inflate::new(head.chain(input)).context("read", name)?;
+                let mut ingest = self.lease.ingest_layer()?;
+                ingest
+                    .writer()
+                    .copy_tar(&mut source)
+                    .map_err(|source| Error::ContextArchive { source })?;
+                Ok::<_, Error>(*ingest.publish()?.diff_id())
+            })?;
+        Ok(Found::Layer(layer))
+    }
+
+    /// A build of layers, with a Dockerfile among their files.
+    fn in_layers(&self, layers: Vec<DiffId>, time: Option<i64>) -> Result<Opened, Error> {
+        let near = Near::Layers(self.lease.view(&layers)?);
+        let (dockerfile, _) = self.find_dockerfile(&near)?;
+        Ok(Opened {
+            files: Some(ContextFiles::Layers(layers)),
+            time,
+            dockerfile,
+            ignore: None,
+            near,
+        })
+    }
+
+    /// A build of a Dockerfile without any files.
+    fn alone(&self, dockerfile: Text, time: Option<i64>) -> Result<Opened, Error> {
+        if self.request.dockerfile != Dockerfile::Default {
+            return Err(Error::TwoDockerfiles);
+        }
+        Ok(Opened {
+            files: None,
+            time,
+            dockerfile,
+            ignore: None,
+            near: Near::Nothing,
+        })
+    }
+
+    /// A context behind a URL.
+    fn remote(&self, url: &str) -> Result<Opened, Error> {
+        let failed = |source| Error::RemoteContext {
+            url: redacted(url),
+            source,
+        };
+        match Origin::of(&in_full(url)).map_err(|error| failed(error.into()))? {
+            Origin::Context => Err(Error::ContextNotAFolder(PathBuf::from(url))),
+            Origin::Git(git) => {
+                let keep = self
+                    .request
+                    .build_args
+                    .iter()
+                    .any(|(name, value)| name == KEEP_GIT_ARG && is_true(value));
+                let git = GitSource {
+                    keep_git_dir: git.keep_git_dir.or(keep.then_some(true)),
+                    ..*git
+                };
+                let source = RemoteSource::Git(git);
+                let brought = self.bring(&source, STEP).map_err(failed)?;
+                self.in_layers(brought.layers, brought.time)
+            }
+            Origin::Http => {
+                let source = RemoteSource::Http(HttpSource {
+                    url: url.to_owned(),
+                    checksum: None,
+                    unpack: true,
+                });
+                let brought = self.bring(&source, STEP).map_err(failed)?;
+                let name = file_name(url);
+                let near = Near::Layers(self.lease.view(&brought.layers)?);
+                match near.text(Path::new(&name)) {
+                    // What holds one file of that name and is no archive.
+                    Ok(Some(text)) if !brought.unpacked => self.alone(text, brought.time),
+                    Err(error) if !brought.unpacked => Err(error),
+                    _ => self.in_layers(brought.layers, brought.time),
+                }
             }
         }
+    }
+
+    /// Brings what is behind a URL into the store.
+    fn bring(
+        &self,
+        source: &RemoteSource,
+        step: &str,
+    ) -> Result<build::Brought, build::RemoteError> {
+        build::bring(self.outside, source, step, self.lease, self.teller)
+    }
+
+    /// The Dockerfile, and the ignore file that goes with it: `<Dockerfile>.dockerignore`.
+    ///
+    /// A file that the person named is theirs to name, wherever it is and through whatever links; but what lies in the context is
+    /// from whoever made that, and is looked for inside it, however it was named.
+    fn find_dockerfile(&self, near: &Near) -> Result<(Text, Option<Text>), Error> {
+        match &self.request.dockerfile {
+            Dockerfile::Stdin => {
+                let text = read_text(std::io::stdin().lock(), Path::new("-"))?;
+                let name = "Dockerfile".to_owned();
+                Ok((Text { name, text }, None))
+            }
+            Dockerfile::Url(url) => {
+                let source = RemoteSource::Http(HttpSource {
+                    url: url.clone(),
+                    checksum: None,
+                    unpack: false,
+                });
+                let step = format!("[internal] load {}", source.shown());
+                let failed = |source| Error::RemoteContext {
+                    url: redacted(url),
+                    source,
+                };
+                let brought = self.bring(&source, &step).map_err(failed)?;
+                let file = Near::Layers(self.lease.view(&brought.layers)?);
+                let text = file.text(Path::new(&file_name(url)))?;
+                let text = text.ok_or_else(|| failed("there is no such file".into()))?;
+                Ok((text, None))
+            }
+            Dockerfile::File(path) if matches!(near, Near::Folder(_)) || path.is_absolute() => {
+                if let Some(path) = inside(path, near)? {
+                    let text = self.named(&path, near)?;
+                    return Ok((text, near.ignore(&beside(&path))?));
+                }
+                let text = crate::read_text(path)?;
+                let name = display_name(path);
+                Ok((Text { name, text }, ignore_outside(&beside(path))?))
+            }
+            Dockerfile::File(path) => Ok((self.named(path, near)?, None)),
+            Dockerfile::Default => {
+                for name in ["Dockerfile", "dockerfile"] {
+                    if let Some(found) = near.text(Path::new(name))? {
+                        return Ok((found, near.ignore(&beside(Path::new(name)))?));
+                    }
+                }
+                Err(Error::NoDockerfile {
+                    name: "Dockerfile".to_owned(),
+                    context: shown(self.request),
+                })
+            }
+        }
+    }
+
+    /// A named file of the context.
+    fn named(&self, path: &Path, near: &Near) -> Result<Text, Error> {
+        near.text(path)?.ok_or_else(|| Error::NoDockerfile {
+            name: path.display().to_string(),
+            context: shown(self.request),
+        })
     }
 }
 
@@ -365,84 +427,6 @@ fn in_full(url: &str) -> String {
 
 fn is_true(value: &str) -> bool {
     matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
-}
-
-/// The Dockerfile, and the ignore file that goes with it: `<Dockerfile>.dockerignore`.
-///
-/// A file that the person named is theirs to name, wherever it is and through whatever links; but what lies in the context is
-/// from whoever made that, and is looked for inside it, however it was named.
-fn find_dockerfile(
-    request: &BuildRequest,
-    near: &Near,
-    outside: &Outside<'_>,
-    lease: &Lease,
-    teller: &Teller<'_>,
-) -> Result<(Text, Option<Text>), Error> {
-    match &request.dockerfile {
-        Dockerfile::Stdin => {
-            let text = read_text(std::io::stdin().lock(), Path::new("-"))?;
-            let name = "Dockerfile".to_owned();
-            Ok((Text { name, text }, None))
-        }
-        Dockerfile::Url(url) => {
-            let source = RemoteSource::Http(HttpSource {
-                url: url.clone(),
-                checksum: None,
-                unpack: false,
-            });
-            let step = format!("[internal] load {}", source.shown());
-            let failed = |source| Error::RemoteContext {
-                url: redacted(url),
-                source,
-            };
-            let brought = build::bring(outside, &source, &step, lease, teller).map_err(failed)?;
-            let file = Near::Layers(lease.view(&brought.layers)?);
-            let text = file.text(Path::new(&file_name(url)))?;
-            let text = text.ok_or_else(|| failed("there is no such file".into()))?;
-            Ok((text, None))
-        }
-        Dockerfile::File(path) if matches!(near, Near::Folder(_)) || path.is_absolute() => {
-            if let Some(path) = inside(path, near)? {
-                return in_context(&path, near, request);
-            }
-            let text = crate::read_text(path)?;
-            let name = display_name(path);
-            Ok((Text { name, text }, ignore_outside(&beside(path))?))
-        }
-        Dockerfile::File(path) => match near.text(path)? {
-            Some(found) => Ok((found, None)),
-            None => Err(Error::NoDockerfile {
-                name: path.display().to_string(),
-                context: shown(request),
-            }),
-        },
-        Dockerfile::Default => {
-            for name in ["Dockerfile", "dockerfile"] {
-                if let Some(found) = near.text(Path::new(name))? {
-                    return Ok((found, near.ignore(&beside(Path::new(name)))?));
-                }
-            }
-            Err(Error::NoDockerfile {
-                name: "Dockerfile".to_owned(),
-                context: shown(request),
-            })
-        }
-    }
-}
-
-/// A named file of the context with its ignore file.
-fn in_context(
-    path: &Path,
-    near: &Near,
-    request: &BuildRequest,
-) -> Result<(Text, Option<Text>), Error> {
-    match near.text(path)? {
-        Some(found) => Ok((found, near.ignore(&beside(path))?)),
-        None => Err(Error::NoDockerfile {
-            name: path.display().to_string(),
-            context: shown(request),
-        }),
-    }
 }
 
 /// The ignore file of a Dockerfile that the person named outside the context: theirs, too, and read as that is.

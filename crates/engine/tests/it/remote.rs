@@ -336,13 +336,18 @@ impl Repositories {
     fn url(&self) -> String {
         self.server.url("/repo.git")
     }
+
+    /// A Dockerfile that puts a commit into `/x`.
+    fn adding(&self, commit: &str) -> String {
+        format!("FROM scratch\nADD {}#{commit} /x\n", self.url())
+    }
 }
 
 #[test]
 fn f157_git_sources_have_submodules_and_no_git_folder() {
     let git = repositories("sha1");
     let site = Site::new();
-    let outcome = site.build(&format!("FROM scratch\nADD {}#v2 /x\n", git.url()));
+    let outcome = site.build(&git.adding("v2"));
     assert_eq!(
         outcome.paths(),
         [
@@ -363,7 +368,7 @@ fn f157_git_sources_have_submodules_and_no_git_folder() {
     assert_eq!(outcome.meta("x/bin/run"), (0o755, 0, 0, COMMIT_TIME));
     assert_eq!(outcome.read("x/sub/inside"), "module");
     assert!(!outcome.cached("ADD"));
-    let again = site.build(&format!("FROM scratch\nADD {}#v2 /x\n", git.url()));
+    let again = site.build(&git.adding("v2"));
     assert!(again.cached("ADD") && again.cached("[internal] load http"));
     let part = site.build(&format!(
         "FROM scratch\nADD --chown=5:6 --exclude=*.x {}#old:docs /x/\n",
@@ -479,11 +484,7 @@ fn f158_a_commit_must_be_that_of_the_tag() {
     // The tag is an object of its own, whose id is as good.
     let tag = git.repository.git(&["rev-parse", "v2"]);
     assert_eq!(build(&tag).unwrap().read("x/a"), "2");
-    let direct = site.build(&format!(
-        "FROM scratch\nADD {}#{} /x\n",
-        git.url(),
-        git.first
-    ));
+    let direct = site.build(&git.adding(&git.first));
     assert_eq!(direct.read("x/a"), "1");
 }
 
@@ -491,7 +492,7 @@ fn f158_a_commit_must_be_that_of_the_tag() {
 fn f159_a_checksum_added_later_is_a_cache_hit() {
     let git = repositories("sha1");
     let site = Site::new();
-    site.build(&format!("FROM scratch\nADD {}#v2 /x\n", git.url()));
+    site.build(&git.adding("v2"));
     let with = site.build(&format!(
         "FROM scratch\nADD --checksum={} {}#v2 /x\n",
         git.second,
@@ -511,14 +512,10 @@ fn f160_repositories_with_sha256_work() {
     let git = repositories("sha256");
     assert_eq!(git.second.len(), 64);
     let site = Site::new();
-    let outcome = site.build(&format!("FROM scratch\nADD {}#v2 /x\n", git.url()));
+    let outcome = site.build(&git.adding("v2"));
     assert_eq!(outcome.read("x/a"), "2");
     assert_eq!(outcome.read("x/sub/inside"), "module");
-    let direct = site.build(&format!(
-        "FROM scratch\nADD {}#{} /x\n",
-        git.url(),
-        git.first
-    ));
+    let direct = site.build(&git.adding(&git.first));
     assert_eq!(direct.read("x/a"), "1");
 }
 
