@@ -16,9 +16,10 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::attempts::retry_after;
 use super::credentials::Credential;
 use super::error::{Access, Asked, Error, Result};
-use super::host::{Host, retry_after};
+use super::host::Host;
 use super::secret::Secret;
 use super::url::Url;
 use crate::wire::{Challenge, Scope, encode_component};
