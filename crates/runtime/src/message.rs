@@ -105,12 +105,19 @@ impl From<sys::process::Ended> for Exit {
     }
 }
 
+/// Sends a message. If that fails nothing more can be sent: the other end learns it and does not wait for the rest.
 pub(crate) fn send(
     to: &Connection,
     message: &impl Serialize,
     files: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    to.send(&serde_json::to_vec(message)?, files)
+    let sent = serde_json::to_vec(message)
+        .map_err(io::Error::from)
+        .and_then(|text| to.send(&text, files));
+    if sent.is_err() {
+        rustix::net::shutdown(to, rustix::net::Shutdown::Write).ok();
+    }
+    sent
 }
 
 pub(crate) fn receive<T: DeserializeOwned>(

@@ -336,6 +336,14 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
         }
     }
     for mount in &spec.mounts {
+        if let crate::spec::MountSource::Bind { path, .. } = &mount.source
+            && path.to_str().is_none()
+        {
+            return invalid(format!(
+                "cannot mount `{}`: its path is not UTF-8",
+                path.display()
+            ));
+        }
         let target = &mount.target;
         let plain = target
             .components()

@@ -41,7 +41,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["engine", "oci"]),
-    ("testkit", &["oci", "layer", "distribution", "store"]),
+    ("testkit", &["oci", "layer", "store"]),
 ];
 
 /// Outside crates that have one home: what they bring (unsafe code, a database, threads of their

@@ -502,3 +502,33 @@ fn priv_an_init_reaps_orphans_passes_signals_and_ends_with_the_program() {
         (Exit::Code(3), b"ready\ngot\n".as_slice())
     );
 }
+
+#[test]
+fn priv_paths_that_cannot_be_told_to_the_container_are_errors_at_once() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let name = std::ffi::OsString::from_vec(b"\xff".to_vec());
+    let mut bound = bed.shell("true");
+    bound.mounts = vec![Mount {
+        target: PathBuf::from("/t"),
+        source: MountSource::Bind {
+            path: bed.dir.path().join(&name),
+            recursive: false,
+        },
+        readonly: true,
+    }];
+    let mut rooted = bed.shell("true");
+    rooted.root.lowers = vec![runtime::Lower::Dir(bed.dir.path().join(&name))];
+    for (spec, wanted) in [(bound, "is not UTF-8"), (rooted, "cannot speak to")] {
+        let error = error_of(&spec).to_string();
+        assert!(error.contains(wanted), "{error}");
+        let dir = crate::detached::folder(&bed);
+        let options = runtime::detached::Options::default();
+        let error = runtime::detached::start(&spec, &dir, options).unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+}
