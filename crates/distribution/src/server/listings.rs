@@ -55,7 +55,7 @@ impl Visit<'_> {
                 break;
             };
             last = Some(end.to_string());
-            found.extend(some.into_iter().filter(|name| self.may_pull(name)));
+            found.extend(some.into_iter().filter(|name| self.may_list(name)));
         }
         let more = found.len() > count;
         found.truncate(count);

@@ -524,6 +524,10 @@ impl Visit<'_> {
         self.access.allows(&self.caller, repository, &Action::Pull)
     }
 
+    pub(crate) fn may_list(&self, repository: &Repository) -> bool {
+        self.access.shows(&self.caller, repository)
+    }
+
     /// Refuses to delete where that is switched off.
     pub(crate) fn require_deletes(&self) -> Result<(), Refusal> {
         if self.registry.config.deletes {

@@ -83,7 +83,8 @@ pub fn serve(
             registry = registry.observed_by(Observer(Arc::new(observer)));
         }
         let registry = Arc::new(registry);
-        registry.set_access(access(place)?);
+        let token_key = token_key()?;
+        registry.set_access(access(place, &token_key)?);
         let address = settings.listen.as_deref().unwrap_or(ADDRESS);
         let mut server = Server::bind(registry.clone(), address)
             .await
@@ -111,7 +112,7 @@ pub fn serve(
         };
         let reloading = async {
             while hangup.recv().await.is_some() {
-                match reload(place, &registry, tls.as_ref()) {
+                match reload(place, &registry, tls.as_ref(), &token_key) {
                     Ok(()) => tell(Served::Reloaded),
                     Err(error) => tell(Served::ReloadFailed(error)),
                 }
@@ -203,8 +204,13 @@ fn upstreams(place: &Place) -> Result<Vec<Upstream>, RegistryError> {
     Ok(all)
 }
 
-fn reload(place: &Place, registry: &Registry, tls: Option<&Tls>) -> Result<(), RegistryError> {
-    let access = access(place)?;
+fn reload(
+    place: &Place,
+    registry: &Registry,
+    tls: Option<&Tls>,
+    token_key: &[u8],
+) -> Result<(), RegistryError> {
+    let access = access(place, token_key)?;
     if let (Some(tls), Some(files)) = (tls, &place.settings.tls) {
         let (chain, key) = (place.path(&files.certificate), place.path(&files.key));
         tls.exchange(&read_file(&chain)?, &read_file(&key)?)
@@ -236,8 +242,13 @@ fn unusable(chain: PathBuf, key: PathBuf, error: &TlsError) -> RegistryError {
     }
 }
 
-/// Who may do what, as the files say now.
-fn access(place: &Place) -> Result<Access, RegistryError> {
+/// What tokens are signed with where no file says it: as long as this server runs, whatever is read anew.
+fn token_key() -> Result<Vec<u8>, RegistryError> {
+    Issuer::make_key().map_err(|error| RegistryError::Start(std::io::Error::other(error)))
+}
+
+/// Who may do what, as the files say now; tokens are signed with `token_key` if there is no file for that.
+fn access(place: &Place, token_key: &[u8]) -> Result<Access, RegistryError> {
     let Some(login) = &place.settings.login else {
         return Ok(Access::default());
     };
@@ -266,15 +277,19 @@ fn access(place: &Place) -> Result<Access, RegistryError> {
             Htpasswd::parse(&read_text(&path)?).map_err(|error| wrong(&path, error.to_string()))?;
         if login.tokens {
             let path = login.token_key.as_deref().map(|path| place.path(path));
-            let key = path.as_deref().map(read_file).transpose()?;
+            let file = path.as_deref().map(read_file).transpose()?;
+            let key = file.as_deref().unwrap_or(token_key);
             let url = place.settings.url.clone();
-            let issuer =
-                Issuer::new(key.as_deref(), url, login.service.clone()).map_err(|error| {
+            let mut issuer =
+                Issuer::new(Some(key), url, login.service.clone()).map_err(|error| {
                     wrong(
                         path.as_deref().unwrap_or(std::path::Path::new("")),
                         error.to_string(),
                     )
                 })?;
+            if place.settings.tls.is_some() {
+                issuer = issuer.secured();
+            }
             Login::Token(users, issuer)
         } else {
             Login::Password(users)

@@ -15,12 +15,14 @@ const AT_ONCE: usize = 2;
 /// Longest user name and password together.
 const LONGEST: usize = 1024;
 
-/// A hash that no password has, of the usual cost: users that do not exist take as long to refuse as those that do.
-const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuQ0OjH7q5fPjHJh9mwnW2lUFVfhdqCqi";
+/// What follows the cost in a hash that no password has: users that do not exist take as long to refuse as those that do.
+const NOBODY: &str = "$abcdefghijklmnopqrstuuQ0OjH7q5fPjHJh9mwnW2lUFVfhdqCqi";
 
 /// The users of a registry.
 pub struct Htpasswd {
     users: HashMap<String, String>,
+    /// A hash that no password has.
+    nobody: String,
     checking: Semaphore,
     /// Passwords that were found to be right, by a hash of name and password that only this process can make.
     right: Mutex<HashMap<[u8; 32], String>>,
@@ -55,6 +57,7 @@ impl Htpasswd {
     /// A line is of another form, or its hash of another kind.
     pub fn parse(text: &str) -> Result<Arc<Self>, HtpasswdError> {
         let mut users = HashMap::new();
+        let mut cost = "04";
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -70,13 +73,17 @@ impl Htpasswd {
             {
                 return Err(HtpasswdError::Hash(number + 1));
             }
+            // Two digits, so that they are in the order of the numbers.
+            cost = cost.max(hash.get(4..6).unwrap_or_default());
             users.insert(name.to_owned(), hash.to_owned());
         }
+        let nobody = format!("$2b${cost}{NOBODY}");
         let mut salt = [0; 32];
         rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| HtpasswdError::Random(error.into()))?;
         Ok(Arc::new(Self {
             users,
+            nobody,
             checking: Semaphore::new(AT_ONCE),
             right: Mutex::default(),
             salt,
@@ -98,11 +105,7 @@ impl Htpasswd {
         if let Some(name) = known(&self.right.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Some(name);
         }
-        let hash = self
-            .users
-            .get(name)
-            .map_or(NOBODY, String::as_str)
-            .to_owned();
+        let hash = self.users.get(name).unwrap_or(&self.nobody).clone();
         let exists = self.users.contains_key(name);
         let password = password.to_owned();
         let turn = self.checking.acquire().await.ok()?;
@@ -121,5 +124,23 @@ impl Htpasswd {
         }
         all.insert(key, name.to_owned());
         Some(name.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `htpasswd` makes costs a thirtieth of what is usual elsewhere: the same has to be paid for nobody.
+    #[test]
+    fn nobody_costs_as_much_as_the_dearest_user() {
+        let line = |name: &str, cost| format!("{name}:{}\n", bcrypt::hash("x", cost).unwrap());
+        for (costs, expected) in [(&[][..], "04"), (&[5], "05"), (&[4, 6, 5], "06")] {
+            let text: String = costs.iter().map(|cost| line("a", *cost)).collect();
+            let users = Htpasswd::parse(&text).unwrap();
+            assert_eq!(users.nobody.len(), 60);
+            assert_eq!(users.nobody[4..6], *expected);
+            assert!(!bcrypt::verify("x", &users.nobody).unwrap());
+        }
     }
 }

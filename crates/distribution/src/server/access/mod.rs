@@ -25,6 +25,9 @@ pub use token::{Issuer, TokenError};
 /// What the challenge for a password is for.
 const REALM: &str = "barque";
 
+/// Kind and name of the catalogue in a scope.
+const CATALOGUE: (&str, &str) = ("registry", "catalog");
+
 /// Who sent a request, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Caller {
@@ -138,6 +141,24 @@ impl Access {
         }
     }
 
+    /// Whether the catalogue shows `caller` a repository. A token for the catalogue stands for its subject there; one of
+    /// somebody else, who knows what they let see, for everything.
+    pub(crate) fn shows(&self, caller: &Caller, repository: &Repository) -> bool {
+        let catalogue = Scope {
+            kind: CATALOGUE.0.to_owned(),
+            name: CATALOGUE.1.to_owned(),
+            actions: [Action::Other("*".to_owned())].into(),
+        };
+        let is_for_it = |scopes: &[Scope]| scopes.iter().any(|scope| scope.covers(&catalogue));
+        match caller {
+            Caller::External(_, scopes) if is_for_it(scopes) => true,
+            Caller::Issued(name, scopes) if is_for_it(scopes) => {
+                self.rules.allow(name.as_deref(), repository, &Action::Pull)
+            }
+            caller => self.allows(caller, repository, &Action::Pull),
+        }
+    }
+
     /// Refuses what `caller` may not do, without saying whether there is such a repository.
     pub(crate) fn require(
         &self,
@@ -214,6 +235,10 @@ impl Access {
     }
 
     fn grant(&self, caller: &Caller, mut scope: Scope) -> Option<Scope> {
+        if (scope.kind.as_str(), scope.name.as_str()) == CATALOGUE {
+            // Everybody may ask for it; it has what they may pull.
+            return Some(scope);
+        }
         let repository: Repository = (scope.kind == "repository")
             .then(|| scope.name.parse().ok())
             .flatten()?;

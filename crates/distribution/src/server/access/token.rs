@@ -136,6 +136,8 @@ pub struct Issuer {
     keys: VerifyingKeys,
     /// How clients reach this registry; without it, as they say they did.
     url: Option<String>,
+    /// By TLS, if they do not say.
+    secured: bool,
     service: String,
 }
 
@@ -155,9 +157,8 @@ impl Issuer {
         let pkcs8 = match pkcs8 {
             Some(pkcs8) => pkcs8,
             None => {
-                made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                    .map_err(|_| TokenError::Key)?;
-                made.as_ref()
+                made = Self::make_key()?;
+                &made
             }
         };
         let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map_err(|_| TokenError::Key)?;
@@ -166,8 +167,27 @@ impl Issuer {
             key,
             keys,
             url,
+            secured: false,
             service,
         })
+    }
+
+    /// A new key in PKCS#8 (DER).
+    ///
+    /// # Errors
+    ///
+    /// The kernel gives no random bytes.
+    pub fn make_key() -> Result<Vec<u8>, TokenError> {
+        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+        made.map(|key| key.as_ref().to_vec())
+            .map_err(|_| TokenError::Key)
+    }
+
+    /// Of a registry that speaks TLS: nobody is led to send a password without.
+    #[must_use]
+    pub const fn secured(mut self) -> Self {
+        self.secured = true;
+        self
     }
 
     /// Where clients get tokens.
@@ -176,7 +196,8 @@ impl Issuer {
             Some(url) => format!("{}/token", url.trim_end_matches('/')),
             None => {
                 let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-                format!("http://{}/token", host.unwrap_or("localhost"))
+                let scheme = if self.secured { "https" } else { "http" };
+                format!("{scheme}://{}/token", host.unwrap_or("localhost"))
             }
         }
     }

@@ -175,6 +175,36 @@ async fn nothing_leaks_by_way_of_a_mount() {
     .is(201);
 }
 
+/// A token for these scopes, as it is sent.
+async fn token(desk: &Desk, who: &str, scopes: &str) -> String {
+    let path = format!("/token?service=registry{scopes}");
+    let answer = ask(desk, who, "GET", &path).await.is(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    format!("Bearer {}", answer.json()["token"].as_str().unwrap())
+}
+
+/// The catalogue has what its subject may pull; a token for something else does not stand for that.
+#[tokio::test]
+async fn tokens_for_the_catalogue() {
+    let issuer = Issuer::new(None, None, "registry".to_owned()).unwrap();
+    let desk = desk(|| Login::Token(users(), issuer)).await;
+    let bob = basic("bob", "build");
+    let pull = token(&desk, &bob, "&scope=repository:team/app:pull").await;
+    let catalogue = token(&desk, &bob, "&scope=registry:catalog:*").await;
+    let nobodys = token(&desk, "", "&scope=registry:catalog:*").await;
+    for (who, expected) in [
+        (&catalogue, json!(["open/app", "team/app"])),
+        (&nobodys, json!(["open/app"])),
+        (&pull, json!(["team/app"])),
+    ] {
+        let answer = ask(&desk, who, "GET", "/v2/_catalog").await.is(200);
+        assert_eq!(answer.json()["repositories"], expected);
+    }
+    ask(&desk, &catalogue, "GET", "/v2/team/app/manifests/v1")
+        .await
+        .is(401);
+}
+
 #[tokio::test]
 async fn tokens() {
     let issuer = Issuer::new(
@@ -192,18 +222,7 @@ async fn tokens() {
         answer.header("www-authenticate"),
         "Bearer realm=\"https://registry.example/token\",service=\"registry\",scope=\"repository:team/app:pull\""
     );
-    let token = async |who: &str, scopes: &str| {
-        let answer = ask(
-            &desk,
-            who,
-            "GET",
-            &format!("/token?service=registry{scopes}"),
-        )
-        .await
-        .is(200);
-        assert_eq!(answer.header("cache-control"), "no-store");
-        format!("Bearer {}", answer.json()["token"].as_str().unwrap())
-    };
+    let token = async |who: &str, scopes: &str| token(&desk, who, scopes).await;
     let pull = token(&bob, "&scope=repository:team/app:pull").await;
     ask(&desk, &pull, "GET", "/v2/").await.is(200);
     ask(&desk, &pull, "GET", "/v2/team/app/manifests/v1")
@@ -255,6 +274,18 @@ async fn tokens() {
     ask(&desk, &push, "GET", "/v2/team/app/manifests/v1")
         .await
         .is(401);
+}
+
+/// Without its address, a registry with TLS leads nobody to send a password in the clear.
+#[tokio::test]
+async fn a_registry_with_tls_has_its_tokens_there() {
+    let issuer = Issuer::new(None, None, "registry".to_owned()).unwrap();
+    let desk = desk(|| Login::Token(users(), issuer.secured())).await;
+    let headers = [("host", "registry.example:5000")];
+    let answer = desk.send("GET", "/v2/", &headers, "").await.is(401);
+    let challenge = answer.header("www-authenticate");
+    let realm = "Bearer realm=\"https://registry.example:5000/token\"";
+    assert!(challenge.starts_with(realm), "{challenge}");
 }
 
 #[tokio::test]
