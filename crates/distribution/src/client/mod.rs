@@ -27,6 +27,7 @@ mod secret;
 mod socks;
 pub(crate) mod tls;
 pub(crate) mod transport;
+mod untag;
 mod upload;
 pub(crate) mod url;
 

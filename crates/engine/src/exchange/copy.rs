@@ -10,8 +10,9 @@ use oci::{Descriptor, Digest, Document, Platform, Reference};
 use tokio::task::JoinSet;
 
 use super::download::Lanes;
+use super::pull::sources;
 use super::remote::Address;
-use super::{Event, Events, platform};
+use super::{Event, Events, ExchangeError, platform};
 use crate::{Engine, Error};
 
 /// Most manifests below one: every platform there is, and their attestations.
@@ -61,46 +62,37 @@ impl Engine {
             Address::read(&request.target)?,
         );
         let ready = self.network().ready()?;
-        let source = match from.over_ssh()? {
-            Some(candidate) => candidate,
-            None => ready.configuration.registries.to_push(&from.reference)?,
-        };
         let target = match to.over_ssh()? {
             Some(candidate) => candidate,
             None => ready.configuration.registries.to_push(&to.reference)?,
         };
-        let route = Route {
-            source: ready.client.repository(&source.endpoint, source.repository),
-            target: ready.client.repository(&target.endpoint, target.repository),
-            shown: from.reference.familiar(),
-            lanes: Lanes::new(),
-            events: events.clone(),
-            steps: Arc::new(AtomicUsize::new(0)),
-        };
+        let target = ready.client.repository(&target.endpoint, target.repository);
         let which = Which::from(&from.reference);
+        let (lanes, steps) = (Lanes::new(), Arc::new(AtomicUsize::new(0)));
         self.network().run(async {
-            let top = if request.all {
-                route.source.manifest(&which).await?
-            } else {
-                // Something that is no image has no platforms, and is copied as it is.
-                let fetched = route.source.manifest(&which).await?;
-                match fetched.document(&route.shown)? {
-                    Document::Manifest(_) => fetched,
-                    Document::Index(_) => {
-                        platform::find(&route.source, &which, wanted.as_ref(), &route.shown)
-                            .await?
-                            .fetched
+            let mut last = ExchangeError::Interrupted.into();
+            for source in sources(&ready.client, &ready.configuration, &from)? {
+                let route = Route {
+                    source,
+                    target: target.clone(),
+                    shown: from.reference.familiar(),
+                    lanes: lanes.clone(),
+                    events: events.clone(),
+                    steps: steps.clone(),
+                };
+                let wanted = wanted.as_ref();
+                match route
+                    .copy(&which, request.all, wanted, to.reference.tag())
+                    .await
+                {
+                    Ok(digest) => {
+                        let reference = to.reference;
+                        return Ok(Copied { reference, digest });
                     }
+                    Err(error) => last = error,
                 }
-            };
-            route.copy_tree(&top, 0).await?;
-            let tag = to.reference.tag().cloned();
-            let which = tag.map_or(Which::Digest(top.digest), Which::Tag);
-            route.put(&which, &top).await?;
-            Ok(Copied {
-                reference: to.reference,
-                digest: top.digest,
-            })
+            }
+            Err(last)
         })?
     }
 }
@@ -117,6 +109,33 @@ struct Route {
 }
 
 impl Route {
+    /// Copies what is meant, all of it or the image for a platform, and gives it its tag. Its digest.
+    async fn copy(
+        &self,
+        which: &Which,
+        all: bool,
+        wanted: Option<&Platform>,
+        tag: Option<&oci::Tag>,
+    ) -> Result<Digest, Error> {
+        let named = self.source.manifest(which).await?;
+        let top = match all {
+            true => named,
+            // Something that is no image has no platforms, and is copied as it is.
+            false => match named.document(&self.shown)? {
+                Document::Manifest(_) => named,
+                Document::Index(_) => {
+                    platform::find(&self.source, which, wanted, &self.shown)
+                        .await?
+                        .fetched
+                }
+            },
+        };
+        self.copy_tree(&top, 0).await?;
+        let which = tag.map_or(Which::Digest(top.digest), |tag| Which::Tag(tag.clone()));
+        self.put(&which, &top).await?;
+        Ok(top.digest)
+    }
+
     /// Brings everything that a manifest needs to the target, but not the manifest itself.
     async fn copy_tree(&self, fetched: &Fetched, depth: usize) -> Result<(), Error> {
         match fetched.document(&format!(

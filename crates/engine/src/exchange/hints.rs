@@ -17,9 +17,6 @@ impl ExchangeError {
                 Some("`barque copy` copies it from registry to registry".to_owned())
             }
             Self::Layer { source, .. } => return source.hints(),
-            Self::OnlyDigests { pinned, .. } => Some(format!(
-                "`barque registry rm {pinned}` deletes that, with all its tags"
-            )),
             Self::OneTag(name) => Some(format!("`{name}` without `--all-tags` means that one")),
             Self::NotLoggedIn(registry) => Some(format!("`barque login {registry}` logs in")),
             Self::Registry(error) => of_client(error),

@@ -329,14 +329,6 @@ pub enum ExchangeError {
     /// No credentials are kept.
     #[error("not logged in to `{0}`")]
     NotLoggedIn(String),
-    /// The registry deletes manifests, not tags.
-    #[error("the registry does not delete the tag `{image}`, only what it names")]
-    OnlyDigests {
-        /// What was to be deleted.
-        image: String,
-        /// The same by digest.
-        pinned: String,
-    },
     /// An `ssh://` address that is none.
     #[error("`{0}` is no address of an image on another host")]
     Ssh(String),

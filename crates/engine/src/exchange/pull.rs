@@ -155,7 +155,7 @@ impl Engine {
 }
 
 /// The repositories that may have an image, in the order in which they are asked.
-fn sources(
+pub(super) fn sources(
     client: &Client,
     configuration: &super::Configuration,
     address: &Address,

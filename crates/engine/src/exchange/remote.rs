@@ -7,6 +7,7 @@ use distribution::client::{Endpoint, Error as ClientError, Origin, Repository, W
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
 
+use super::pull::sources;
 use super::{ExchangeError, platform};
 use crate::registry::names;
 use crate::{Engine, Error};
@@ -148,18 +149,35 @@ impl Engine {
         Ok((repository, address.reference))
     }
 
-    /// Looks at an image where it is, without pulling it.
+    /// Looks at an image where it is, without pulling it; mirrors are asked first.
     ///
     /// # Errors
     ///
     /// It is not there, or has nothing for the platform.
     pub fn inspect_remote(&self, image: &str, wanted: Option<&str>) -> Result<RemoteImage, Error> {
         let wanted = wanted.map(str::parse::<Platform>).transpose()?;
-        let (repository, reference) = self.remote(image)?;
+        let address = Address::read(image)?;
+        let ready = self.network().ready()?;
+        let mut last = ExchangeError::Interrupted.into();
+        for repository in sources(&ready.client, &ready.configuration, &address)? {
+            match self.inspect_at(&repository, &address.reference, wanted.as_ref()) {
+                Ok(found) => return Ok(found),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn inspect_at(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        wanted: Option<&Platform>,
+    ) -> Result<RemoteImage, Error> {
         self.network().run(async {
             let shown = reference.familiar();
-            let which = Which::from(&reference);
-            let found = platform::find(&repository, &which, wanted.as_ref(), &shown).await;
+            let which = Which::from(reference);
+            let found = platform::find(repository, &which, wanted, &shown).await;
             let found = match found {
                 // What is no image has no config to look at, but a manifest.
                 Err(Error::Exchange(error))
@@ -181,7 +199,7 @@ impl Engine {
                 }
                 other => other?,
             };
-            let (bytes, config) = platform::config(&repository, &found.manifest, &shown).await?;
+            let (bytes, config) = platform::config(repository, &found.manifest, &shown).await?;
             let raw: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let layers = &found.manifest.layers;
             Ok(RemoteImage {
@@ -251,7 +269,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The registry refuses; many do not delete tags, and some nothing at all.
+    /// The registry refuses; some delete nothing at all.
     pub fn remote_remove(&self, image: &str) -> Result<bool, Error> {
         let (repository, reference) = self.remote(image)?;
         let which = Which::from(&reference);
@@ -267,14 +285,9 @@ impl Engine {
                 )
             };
             match (deleted, &which) {
-                (Err(error), Which::Tag(_)) if refused(&error) => {
-                    let digest = match repository.head(&which).await? {
-                        Some(found) => found.digest,
-                        None => return Ok(false),
-                    };
-                    let pinned = reference.with_digest(digest).familiar();
-                    let image = reference.familiar();
-                    Err(ExchangeError::OnlyDigests { image, pinned }.into())
+                (Err(error), Which::Tag(tag)) if refused(&error) => {
+                    // That it deletes no tags says more than what the way round fails of.
+                    repository.untag(tag).await.map_err(|_| error.into())
                 }
                 (deleted, _) => Ok(deleted?),
             }

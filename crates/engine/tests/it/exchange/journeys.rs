@@ -379,6 +379,13 @@ fn a_mirror_that_does_not_work_is_passed_by() {
         place.engine.has_image(&name),
         "it is called as it was asked for"
     );
+    // Whoever only looks, or copies, asks it first, too.
+    place.engine.inspect_remote(&name, None).unwrap();
+    assert_eq!(mirror.count("GET", "/v2/mirrored/a/b/manifests/1"), 2);
+    let other = registry();
+    let target = format!("{}/c:1", other.host());
+    place.copy(&name, &target, true).unwrap();
+    assert_eq!(mirror.count("GET", "/v2/mirrored/a/b/manifests/1"), 3);
 }
 
 #[test]

@@ -144,17 +144,61 @@ fn a_registry_with_certificates_of_its_own_is_trusted_if_certs_d_says_so() {
 }
 
 #[test]
-fn a_registry_that_deletes_by_digest_only_is_told_so() {
+fn a_tag_goes_from_a_registry_that_deletes_manifests_only() {
     let Some(registry) = debian_registry("") else {
         testkit::skipped(&testkit::running_test(), "docker-registry is not installed");
         return;
     };
+    let name = |tag: &str| format!("{}/a/b:{tag}", registry.host());
+    let place = super::journeys::built(&name("1"));
+    let digest = place.push(&name("1")).unwrap().digest;
+    let engine = &place.engine;
+    engine.remote_tag(&name("1"), "2").unwrap();
+    assert!(engine.remote_remove(&name("1")).unwrap());
+    assert!(!engine.remote_remove(&name("1")).unwrap());
+    // What it named is there, and so is its other tag.
+    assert_eq!(engine.remote_tags(&name("1")).unwrap(), ["2"]);
+    assert_eq!(place.pull(&name("2")).unwrap().digest, digest);
+    let pinned = format!("{}/a/b@{digest}", registry.host());
+    assert!(engine.remote_remove(&pinned).unwrap());
+    assert!(place.pull(&name("2")).is_err());
+}
+
+#[test]
+fn a_tag_stays_where_nothing_is_deleted() {
+    use testkit::registry::{Act, Reply, faulty_registry};
+    let registry = faulty_registry(|ask, _| match ask.method.as_str() {
+        "DELETE" => Act::Reply(Reply::status(405)),
+        _ => Act::Serve,
+    });
     let name = format!("{}/a/b:1", registry.host());
     let place = super::journeys::built(&name);
     let digest = place.push(&name).unwrap().digest;
     let error = place.engine.remote_remove(&name).unwrap_err();
-    let pinned = format!("{}/a/b@{digest}", registry.host());
-    assert!(error.hints()[0].contains(&pinned), "{:?}", error.hints());
-    assert!(place.engine.remote_remove(&pinned).unwrap());
-    assert!(place.pull(&name).is_err());
+    let said = crate::support::message(&error);
+    assert!(
+        said.contains("manifest `1`") && said.contains("not supported"),
+        "{said}"
+    );
+    assert_eq!(place.pull(&name).unwrap().digest, digest);
+}
+
+#[test]
+fn a_tag_that_does_not_go_names_again_what_it_named() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use testkit::registry::{Act, Reply, faulty_registry};
+    let deleted = AtomicUsize::new(0);
+    let registry = faulty_registry(move |ask, _| match ask.method.as_str() {
+        "DELETE" if ask.path.ends_with("/manifests/1") => Act::Reply(Reply::status(405)),
+        // The trial works, and what counts does not.
+        "DELETE" if deleted.fetch_add(1, Ordering::Relaxed) > 0 => Act::Reply(Reply::status(403)),
+        _ => Act::Serve,
+    });
+    let name = format!("{}/a/b:1", registry.host());
+    let place = super::journeys::built(&name);
+    let digest = place.push(&name).unwrap().digest;
+    place.engine.remote_remove(&name).unwrap_err();
+    assert_eq!(registry.count("DELETE", "/manifests/sha256"), 2);
+    assert_eq!(place.pull(&name).unwrap().digest, digest);
 }
