@@ -34,6 +34,7 @@ pub(crate) mod tag;
 pub(crate) mod wait;
 
 use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,7 +155,11 @@ pub(crate) fn main() -> ExitCode {
             if error.kind() == ErrorKind::UnknownArgument {
                 error.remove(ContextKind::Suggested);
             }
-            let code = if error.use_stderr() { usage_code() } else { 0 };
+            let code = if error.use_stderr() {
+                usage_code(std::env::args_os())
+            } else {
+                0
+            };
             error.print().ok();
             return ExitCode::from(code);
         }
@@ -163,23 +168,18 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// 125 for commands that pass on another program's code, as Docker has it; 1 elsewhere.
-fn usage_code() -> u8 {
-    match std::env::args()
-        .find(|word| !word.starts_with('-') && !word.contains('/'))
-        .as_deref()
-    {
-        Some("run" | "exec") => 125,
-        _ => {
-            if std::env::args()
-                .skip(1)
-                .any(|word| word == "run" || word == "exec")
-            {
-                125
-            } else {
-                1
-            }
+fn usage_code(words: impl Iterator<Item = OsString>) -> u8 {
+    let mut words = words.skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            // Options of every command that have a value.
+            Some("--root" | "--progress") => drop(words.next()),
+            Some("run" | "exec") => return 125,
+            Some(option) if option.starts_with('-') => {}
+            _ => return 1,
         }
     }
+    1
 }
 
 fn dispatch(cli: Cli) -> Outcome {
@@ -270,4 +270,29 @@ fn choose_progress(flag: Option<Progress>, variable: Option<&str>) -> Result<Pro
         Progress::Auto => Progress::Plain,
         other => other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    #[test]
+    fn wrong_arguments_of_run_and_exec_are_125() {
+        let code = |words: &[&[u8]]| {
+            let words = [&[&b"barque"[..]], words].concat();
+            super::usage_code(
+                words
+                    .into_iter()
+                    .map(|word| OsString::from_vec(word.to_vec())),
+            )
+        };
+        assert_eq!(code(&[b"run", b"--nope"]), 125);
+        assert_eq!(code(&[b"--root", b"/run", b"--sync", b"exec"]), 125);
+        assert_eq!(code(&[b"--root=x", b"run", b"\xff"]), 125);
+        assert_eq!(code(&[b"--root", b"run", b"images", b"--nope"]), 1);
+        assert_eq!(code(&[b"rm", b"--nope", b"run"]), 1);
+        assert_eq!(code(&[b"\xff"]), 1);
+        assert_eq!(code(&[]), 1);
+    }
 }

@@ -116,7 +116,10 @@ pub(crate) fn ensure(
     );
     let missing = !engine.has_image(image);
     if missing && talks {
-        render::talk(&format!("Unable to find image `{image}` in the store"));
+        render::talk(&format!(
+            "Unable to find image `{}` in the store",
+            render::printable(image)
+        ));
     }
     if !missing && when == When::Missing && platform.is_none() {
         return Ok(());
