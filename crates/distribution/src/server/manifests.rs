@@ -53,7 +53,7 @@ impl Visit<'_> {
                 .harmless()
                 .headers(header::WARNING, warning.as_deref())
         };
-        if !self.is_head() && !self.registry.config.read_only {
+        if !self.is_head() {
             self.storage().note_pull(repository, &digest).await;
         }
         if known {

@@ -1,6 +1,7 @@
 //! The configuration file: TOML, every key of which is known. Text in, values out; the files that it names are read by
 //! whoever asks for it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
@@ -275,6 +276,19 @@ fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 #[error("{0}")]
 pub struct SettingsError(String);
 
+/// What is wrong with a text, and where, in one line.
+fn malformed(text: &str, error: &toml::de::Error) -> SettingsError {
+    let message = error.message().trim();
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let Some(before) = before else {
+        return SettingsError(message.to_owned());
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default();
+    let column = column.chars().count() + 1;
+    SettingsError(format!("line {line}, column {column}: {message}"))
+}
+
 impl Settings {
     /// Reads the text of a file.
     ///
@@ -282,8 +296,7 @@ impl Settings {
     ///
     /// It is not TOML, has a key that is not known, or says things that contradict each other.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        let settings: Self =
-            toml::from_str(text).map_err(|error| SettingsError(error.to_string()))?;
+        let settings: Self = toml::from_str(text).map_err(|error| malformed(text, &error))?;
         let wrong = |why: &str| Err(SettingsError(why.to_owned()));
         if settings.folder.is_some() && settings.bucket.is_some() {
             return wrong("`folder` and `bucket` exclude each other");
@@ -297,11 +310,24 @@ impl Settings {
                 (Some(_), Some(_)) => return wrong("`htpasswd` and `external` exclude each other"),
                 _ => {}
             }
+            if login.external.is_some() && (login.tokens || login.token_key.is_some()) {
+                return wrong(
+                    "with `external` the tokens come from there: `tokens` and `token-key` are for tokens of this registry",
+                );
+            }
+            if login.token_key.is_some() && !login.tokens {
+                return wrong("`token-key` is for `tokens = true`");
+            }
             if login.external.is_some() && settings.allow.is_some() {
                 return wrong("with `external` the tokens say what is allowed, not `allow`");
             }
         }
+        let mut prefixes = BTreeSet::new();
         for upstream in &settings.upstream {
+            if !prefixes.insert(&upstream.prefix) {
+                let prefix = &upstream.prefix;
+                return wrong(&format!("two upstreams have the `prefix` `{prefix}`"));
+            }
             if upstream.prefix.parse::<oci::Repository>().is_err() {
                 return wrong(
                     "the `prefix` of an upstream is the beginning of a repository's name",
@@ -310,6 +336,15 @@ impl Settings {
             if upstream.user.is_some() != upstream.password_file.is_some() {
                 return wrong("an upstream's `user` and `password-file` go together");
             }
+        }
+        let keeps = |keep: &KeepSettings| {
+            keep.last.is_some() || keep.within.is_some() || keep.pulled.is_some()
+        };
+        if !settings.keep.iter().all(keeps) {
+            return wrong("a `keep` needs `last`, `for` or `pulled`; `last = 0` keeps nothing");
+        }
+        if settings.limits.connections == Some(0) {
+            return wrong("with `connections = 0` nobody is served");
         }
         for webhook in &settings.webhook {
             if webhook.url.parse::<crate::client::Url>().is_err() {
@@ -479,10 +514,28 @@ mod tests {
             "folder = \"x\"\n[bucket]\nname = \"b\"\naccess-key = \"k\"\nsecret-key-file = \"f\"",
             "[[allow]]\nusers = []\nrepositories = []\nactions = []",
             "[login]",
+            "[login]\nhtpasswd = \"x\"\ntoken-key = \"k\"",
+            "[login]\ntokens = true\n[login.external]\nrealm = \"r\"\nissuer = \"i\"\nkeys = \"k\"",
+            "[[keep]]\nrepositories = [\"**\"]\ntags = [\"*\"]",
+            "[limits]\nconnections = 0",
+            "[[upstream]]\nprefix = \"a\"\nregistry = \"x\"\n[[upstream]]\nprefix = \"a\"\nregistry = \"y\"",
             "[[allow]]\nusers = [\"a\"]\nrepositories = [\"b\"]\nactions = [\"own\"]\n[login]\nhtpasswd = \"x\"",
         ] {
-            assert!(Settings::parse(text).is_err(), "{text}");
+            let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(!error.contains('\n'), "{error}");
         }
         assert!(Settings::parse("").is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let error = Settings::parse("read-only = true\n[limits]\n  blobs = \"1GB\"\n").unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("line 3, column 3: unknown field `blobs`"),
+            "{error}"
+        );
+        let error = Settings::parse("listen =").unwrap_err().to_string();
+        assert!(error.starts_with("line 1, column "), "{error}");
     }
 }

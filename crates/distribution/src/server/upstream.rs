@@ -4,6 +4,7 @@
 //! cannot be reached, what is here is served. Of each thing one fetch is under way, however many clients wait for it; all of
 //! them get a blob's bytes as they come (`fetch`).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +79,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Upstreams {
-    pub(crate) fn new(all: Vec<Upstream>, spool: PathBuf, outcomes: Arc<Outcomes>) -> Self {
+    pub(crate) fn new(mut all: Vec<Upstream>, spool: PathBuf, outcomes: Arc<Outcomes>) -> Self {
+        // Of `hub` and `hub/team` the longer one has `hub/team/app`.
+        all.sort_by_key(|upstream| Reverse(upstream.prefix.as_str().len()));
         Self {
             all,
             looks: Mutex::default(),
