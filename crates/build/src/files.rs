@@ -209,6 +209,7 @@ impl Solver<'_> {
                 CopyError::NotFound {
                     path,
                     origin,
+                    link,
                     nearest,
                     ..
                 },
@@ -220,6 +221,7 @@ impl Solver<'_> {
                     path,
                     origin,
                     ignored,
+                    link,
                     nearest,
                 }
             }

@@ -39,7 +39,7 @@ pub(crate) use select::{Want, wanted};
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// There is no such source.
-    #[error("`{path}` not found in {origin}{}", if *.ignored { ": the ignore file leaves it out" } else { "" })]
+    #[error("`{path}` not found in {origin}{}", why_not(*.ignored, .link.as_deref()))]
     NotFound {
         /// What was asked for.
         path: String,
@@ -47,6 +47,8 @@ pub enum CopyError {
         origin: String,
         /// It is there, but ignored.
         ignored: bool,
+        /// It is a link to this, which is not there.
+        link: Option<String>,
         /// What is there and has nearly that name.
         nearest: Option<String>,
     },
@@ -239,12 +241,21 @@ fn if_there<T>(step: &CopyStep, selected: Result<Vec<T>, Nothing>) -> Result<Vec
     }
 }
 
+fn why_not(ignored: bool, link: Option<&str>) -> String {
+    match link {
+        _ if ignored => ": the ignore file leaves it out".to_owned(),
+        Some(link) => format!(": it is a link to `{link}`, which is not there"),
+        None => String::new(),
+    }
+}
+
 fn failed(nothing: Nothing, path: &str, step: &CopyStep, tree: &Tree) -> Unlisted {
     let path = path.to_owned();
     let error = match nothing {
         Nothing::Unread => return Unlisted::Unread,
         Nothing::NotFound => CopyError::NotFound {
             ignored: false,
+            link: select::dangling(tree, &path),
             nearest: select::nearest(tree, &path),
             path,
             origin: step.origin_name.clone(),

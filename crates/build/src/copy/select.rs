@@ -260,6 +260,16 @@ pub(crate) fn follow(tree: &Tree, node: NodeId) -> Result<NodeId, Nothing> {
     resolve(tree, parent, &[tree.name(node)])
 }
 
+/// What a path leads to that is a link itself.
+pub(crate) fn dangling(tree: &Tree, path: &str) -> Option<String> {
+    let parts = components(path);
+    let (last, above) = parts.split_last()?;
+    let above: Vec<&[u8]> = above.iter().map(|part| part.as_bytes()).collect();
+    let link = tree.child(resolve(tree, 0, &above).ok()?, last.as_bytes())?;
+    (tree.node(link).stat.kind == NodeKind::Symlink)
+        .then(|| String::from_utf8_lossy(tree.target(link)).into_owned())
+}
+
 /// Most names of a directory that are compared with one that is not there. Each costs some microseconds.
 const MAX_COMPARED: usize = 10_000;
 
