@@ -127,14 +127,11 @@ impl From<engine::containers::ContainerError> for Failure {
 
 impl From<engine::registry::RegistryError> for Failure {
     fn from(error: engine::registry::RegistryError) -> Self {
-        let failure = Self::new(chain(&error));
-        if failure
-            .message
-            .contains("another server works on this folder")
-        {
-            return failure.hint("a server collects by itself; stop it to work on its folder");
+        let hints = error.hints();
+        Self {
+            hints,
+            ..Self::new(chain(&error))
         }
-        failure
     }
 }
 

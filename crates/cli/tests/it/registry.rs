@@ -98,6 +98,20 @@ impl Drop for Server {
 #[test]
 fn a_registry_is_served_and_its_tags_are_put_back() {
     let environment = Environment::new();
+    let missing = environment.barque(&["registry", "gc"]);
+    let text = missing.fails(1);
+    assert!(
+        text.contains("there is no registry in") && text.contains("hint: `--folder`"),
+        "{text}"
+    );
+    environment.write("mine/tmp/thesis", "years");
+    for words in [&["serve", "--listen", "127.0.0.1:0"][..], &["gc"]] {
+        let words = [&["registry"], words, &["--folder", "mine"]].concat();
+        let refused = environment.barque(&words);
+        let text = refused.fails(1);
+        assert!(text.contains("hint: name an empty folder"), "{text}");
+    }
+    assert!(environment.path("mine/tmp/thesis").exists());
     let server = Server::start(&environment);
     let kind = "application/vnd.oci.image.manifest.v1+json";
     for text in ["{\"layers\":[]}", "{ \"layers\":[]}"] {

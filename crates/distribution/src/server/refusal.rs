@@ -99,7 +99,10 @@ impl From<StorageError> for Refusal {
             StorageError::TooLarge(limit) => Self::too_large(limit),
             StorageError::ReadOnly => Self::new(ErrorCode::Unsupported, message),
             StorageError::Interrupted(_) => Self::new(ErrorCode::BlobUploadInvalid, message),
-            StorageError::Corrupt { .. } | StorageError::Io { .. } | StorageError::InUse => {
+            StorageError::Corrupt { .. }
+            | StorageError::Io { .. }
+            | StorageError::InUse
+            | StorageError::NoRegistry { .. } => {
                 let kind = match &error {
                     StorageError::Io { source, .. } => source.kind(),
                     _ => ErrorKind::Other,

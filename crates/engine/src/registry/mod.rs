@@ -6,6 +6,7 @@ mod reach;
 mod serve;
 mod shown;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,6 +50,9 @@ pub enum RegistryError {
         /// What it said, or why it cannot be reached.
         why: String,
     },
+    /// There is no registry in the folder yet.
+    #[error("there is no registry in `{}`", .0.display())]
+    Missing(PathBuf),
     /// The proxies of the environment are of no use.
     #[error("{0}")]
     Proxies(#[source] distribution::client::Error),
@@ -73,6 +77,34 @@ pub enum RegistryError {
         /// What is missing.
         why: &'static str,
     },
+}
+
+impl RegistryError {
+    /// What a person can do about it; each names a flag or a command that exists.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Storage { source, .. } => match source.as_ref() {
+                StorageError::InUse => "a server collects by itself; stop it to work on its folder",
+                StorageError::NoRegistry { .. } => {
+                    "name an empty folder, or a new one, with `--folder`"
+                }
+                _ => return Vec::new(),
+            },
+            Self::Missing(_) => {
+                "`--folder` names another one; `barque registry serve` begins a new one"
+            }
+            Self::Listen(ServerError::Listen { source, .. }) => match source.kind() {
+                ErrorKind::InvalidInput => "an address is `HOST:PORT`: `--listen 127.0.0.1:5000`",
+                ErrorKind::AddrInUse => {
+                    "with port 0, `--listen 127.0.0.1:0`, it takes one that is free"
+                }
+                _ => return Vec::new(),
+            },
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
 }
 
 fn runtime() -> Result<Runtime, RegistryError> {
@@ -201,12 +233,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RegistryError> {
 
 /// Has an order carried out: by the server that works on the folder, else here.
 fn carry_out(place: &Place, order: Order) -> Result<Done, RegistryError> {
+    let folder = place.folder();
+    if place.is_folder() && !Local::is_there(&folder).map_err(storage_error(&place.name()))? {
+        return Err(RegistryError::Missing(folder));
+    }
     let storage = match place.open() {
         Ok(storage) => storage,
         Err(RegistryError::Storage { source, .. })
             if place.is_folder() && matches!(*source, StorageError::InUse) =>
         {
-            let folder = place.folder();
             let wrong = |why: String| RegistryError::Served {
                 place: folder.display().to_string(),
                 why,

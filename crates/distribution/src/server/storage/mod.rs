@@ -84,6 +84,14 @@ pub enum StorageError {
     /// Another server works on the folder.
     #[error("another server works on this folder")]
     InUse,
+    /// Files that are no registry's lie where it would put its own.
+    #[error("`{place}` is no registry, and something else is in its `{name}`")]
+    NoRegistry {
+        /// Which folder.
+        place: String,
+        /// The directory with something in it.
+        name: &'static str,
+    },
     /// This storage cannot be written to.
     #[error("this storage is read-only")]
     ReadOnly,

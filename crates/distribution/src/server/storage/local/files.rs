@@ -170,6 +170,22 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Whether a directory has anything but one name; one that is missing has not, and what is no directory has.
+pub(super) fn has_other_than(path: &Path, name: &str) -> Result<bool> {
+    let entries = match found(fs::read_dir(path)) {
+        Ok(Some(entries)) => entries,
+        Ok(None) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(true),
+        Err(error) => return Err(failed("list", path)(error)),
+    };
+    for entry in entries {
+        if entry.map_err(failed("list", path))?.file_name() != name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Takes the lock that says that a server works on this folder; it goes with the file.
 pub(super) fn lock(path: &Path) -> Result<File> {
     let file = append(path)?;

@@ -19,6 +19,7 @@
 mod cache;
 mod collect;
 mod files;
+mod format;
 mod journal;
 mod state;
 mod uploads;
@@ -41,9 +42,6 @@ use cache::Cache;
 use journal::{Durability, Journal};
 use state::{Event, State, What};
 use uploads::Upload;
-
-/// What the file `format` says. Another number is another layout.
-const FORMAT: &str = "barque registry 1\n";
 
 /// That somebody asked for a blob is written down if the last note is older than this, in seconds. After a crash a blob
 /// may look this much older than it is, which collection allows for.
@@ -78,17 +76,19 @@ impl Local {
     ///
     /// # Errors
     ///
-    /// Another server works on it, another format, or the disk fails.
+    /// Another server works on it, it is another format or somebody's files, or the disk fails.
     pub fn open(root: &Path, clock: Clock) -> Result<Self> {
         let root = &std::path::absolute(root).map_err(files::failed("resolve", root))?;
         files::make_directory(Path::new("/"), root)?;
+        let is_new = !format::is_there(root)?;
         let lock = files::lock(&root.join("lock"))?;
-        let tmp = root.join("tmp");
-        files::remove_directory(&tmp)?;
-        for name in ["tmp", "uploads", "repositories", "blobs"] {
+        files::remove_directory(&root.join("tmp"))?;
+        for name in format::DIRECTORIES {
             files::make_directory(root, &root.join(name))?;
         }
-        check_format(root)?;
+        if is_new {
+            format::write(root)?;
+        }
         let mut repositories = BTreeMap::new();
         find_repositories(&root.join("repositories"), "", &mut repositories)?;
         Ok(Self(Arc::new(Folder {
@@ -103,6 +103,15 @@ impl Local {
             collecting: tokio::sync::Mutex::default(),
             temporary: AtomicU64::default(),
         })))
+    }
+
+    /// Whether there is a registry in a folder.
+    ///
+    /// # Errors
+    ///
+    /// Something else is there, or the disk fails.
+    pub fn is_there(root: &Path) -> Result<bool> {
+        format::is_there(root)
     }
 
     /// Does something that may wait for the disk.
@@ -149,22 +158,6 @@ fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Re
             source: std::io::Error::other(error),
         })
     })
-}
-
-fn check_format(root: &Path) -> Result<()> {
-    let path = root.join("format");
-    match files::find_bytes(&path, 1024)? {
-        Some(found) if found == FORMAT.as_bytes() => Ok(()),
-        Some(found) => Err(StorageError::Corrupt {
-            place: path.display().to_string(),
-            why: format!(
-                "it says `{}`, this version knows `{}`",
-                String::from_utf8_lossy(&found).trim_end(),
-                FORMAT.trim_end()
-            ),
-        }),
-        None => files::write(&root.join("tmp/format"), &path, FORMAT.as_bytes()),
-    }
 }
 
 fn find_repositories(
