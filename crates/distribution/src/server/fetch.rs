@@ -7,13 +7,8 @@
 //!
 //! The last byte of a blob is held back until its digest is known to be right: an answer that looks whole is whole.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "who opens a registry names the folder; the crate does not know `sys`"
-)]
-
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -34,6 +29,7 @@ use super::metrics::Outcomes;
 use super::refusal::Refusal;
 use super::registry::BodyError;
 use super::reply::ReplyBody;
+use super::spool;
 use super::storage::{Partial, Storage, StorageError, UploadId};
 use crate::client::{BlobReader, Kind};
 use crate::wire::ErrorCode;
@@ -363,17 +359,7 @@ struct Beside(Partial);
 
 impl Beside {
     async fn new(folder: PathBuf) -> io::Result<Self> {
-        let making = spawn_blocking(move || {
-            fs::create_dir_all(&folder)?;
-            let path = folder.join(UploadId::random()?.to_string());
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path)?;
-            fs::remove_file(&path)?;
-            Ok(Self(Partial::new(file)))
-        });
+        let making = spawn_blocking(move || Ok(Self(Partial::new(spool::unnamed(&folder)?))));
         making.await.map_err(io::Error::other)?
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The file is one line an event, and a line for each that was done with, oldest first. It is not synced: a server that is
 //! killed loses nothing, a power cut may cost the last seconds.
+//!
+//! Also files without a name, for what is read along while it goes elsewhere (`fetch`).
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,6 +21,7 @@ use oci::Digest;
 use tokio::sync::Notify;
 
 use super::hooks::Event;
+use super::storage::UploadId;
 
 /// Events that wait for one hook.
 const WAITING: usize = 1000;
@@ -135,6 +138,19 @@ impl Queue {
             spool.append(DONE);
         }
     }
+}
+
+/// A new file without a name in a folder, which is made if need be: it goes with whoever holds it.
+pub(super) fn unnamed(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(UploadId::random()?.to_string());
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// The file of this name, locked; `None` if somebody else has it.

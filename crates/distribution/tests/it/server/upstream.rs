@@ -293,6 +293,32 @@ async fn what_may_be_out_of_date_says_so() {
     assert_eq!((status, headers.get("warning")), (200, None));
 }
 
+/// A prefix within another is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_prefixes_the_longer_one_counts() {
+    let (outer, inner) = (Other::start().await, Other::start().await);
+    let first = outer.desk.push_image("team/app", "v1", "outer").await;
+    let other = outer.desk.push_image("teams/app", "v1", "other").await;
+    let second = inner.desk.push_image("app", "v1", "inner").await;
+    let storage = Desk::local();
+    let upstreams = vec![
+        hub(&outer.address.to_string(), Proxies::default()),
+        Upstream {
+            prefix: "hub/team".parse().unwrap(),
+            ..hub(&inner.address.to_string(), Proxies::default())
+        },
+    ];
+    let here = Registry::new(storage.registry.storage().clone(), Config::default())
+        .with_upstreams(upstreams, std::path::PathBuf::new());
+    let get = async |name: &str| {
+        let path = format!("/v2/hub/{name}/manifests/v1");
+        send(&here, "GET", &path).await.2
+    };
+    assert_eq!(get("team/app").await, second);
+    assert_eq!(get("teams/app").await, other);
+    assert_ne!(first, second);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_immutable_tag_does_not_move_with_the_upstream() {
     let other = Other::start().await;

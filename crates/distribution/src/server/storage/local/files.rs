@@ -1,6 +1,6 @@
 //! Files of the folder: every error names the verb and the path.
 //!
-//! The only module of the crate that works with `std::fs`, beside the spool of webhooks and the files of `fetch`. Paths are made of parsed types alone.
+//! The only module of the crate that works with `std::fs`, beside `spool`. Paths are made of parsed types alone.
 
 #![allow(
     clippy::disallowed_methods,
