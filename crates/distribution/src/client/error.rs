@@ -167,6 +167,16 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The program that is to lead to a registry does not.
+    #[error("cannot speak to `barque` on `{host}` through `{program}`: {why}")]
+    Program {
+        /// The program.
+        program: String,
+        /// Whose it is.
+        host: String,
+        /// Why.
+        why: String,
+    },
     /// A credential helper does not do its work.
     #[error("cannot ask for the credentials of `{registry}`: `docker-credential-{name}` {why}")]
     Helper {
@@ -307,6 +317,7 @@ const fn meaning(status: u16) -> &'static str {
         416 => "no such range",
         429 => "too many requests",
         500..=599 => "the registry failed",
+        200..=299 => "the registry answers something else",
         300..=399 => "the registry redirects to nowhere",
         _ => "the registry refused",
     }

@@ -172,7 +172,14 @@ impl Host {
                 origin: address(false)?,
                 way: Way::Command(command.clone()),
             };
-            return self.ask(place).await;
+            return self.ask(place).await.map_err(|error| match error {
+                Error::Connect { why, .. } | Error::Broken { why, .. } => Error::Program {
+                    program: command.first().cloned().unwrap_or_default(),
+                    host: self.endpoint.authority.clone(),
+                    why,
+                },
+                other => other,
+            });
         }
         let place = |secure| -> Result<Place> {
             Ok(Place {
@@ -424,6 +431,27 @@ pub(crate) async fn expect(answer: Response, what: &str, good: &[u16]) -> Result
         return Ok(answer);
     }
     Err(failure(answer, what).await)
+}
+
+/// Reads to its end an answer that says little; a web page says that nobody did what was asked for.
+pub(crate) async fn done(mut answer: Response, what: &str) -> Result<()> {
+    // What is longer than a page that can be looked at costs its connection and nothing else.
+    let body = answer.body.bounded(MAX_ERROR_BODY).await.ok().flatten();
+    no_page(&answer.headers, &body.unwrap_or_default(), what)
+}
+
+/// An error for a web page. The type alone does not make one: some registries call all that they say so.
+pub(crate) fn no_page(headers: &HeaderMap, body: &[u8], what: &str) -> Result<()> {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("text/html"))
+        && body.trim_ascii_start().starts_with(b"<")
+    {
+        let why = "it is a web page, so there may be no registry";
+        return Err(Error::answer(what, why));
+    }
+    Ok(())
 }
 
 /// The error that an answer tells.

@@ -133,12 +133,7 @@ impl Client {
             repository: None,
         };
         let answer = host.call(&call).await?;
-        host::expect(answer, &what, &[200])
-            .await?
-            .body
-            .drain()
-            .await;
-        Ok(())
+        host::done(host::expect(answer, &what, &[200]).await?, &what).await
     }
 
     fn host(&self, endpoint: &Endpoint) -> Arc<Host> {

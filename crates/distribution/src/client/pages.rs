@@ -5,7 +5,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap};
 
 use super::error::{Error, Result};
-use super::host::{Call, Host, expect};
+use super::host::{Call, Host, expect, no_page};
 use super::repository::{check_encoding, header_text};
 use super::url::Url;
 use crate::wire::{Action, Scope, next_link};
@@ -59,6 +59,7 @@ impl Listing<'_> {
             check_encoding(&answer, what)?;
             let body = answer.body.bounded(MAX_PAGE).await?;
             let body = body.ok_or_else(|| Error::answer(what, "a page of it is too long"))?;
+            no_page(&answer.headers, &body, what)?;
             size += body.len();
             if size > MAX_LISTING {
                 return Err(Error::answer(what, "its pages are too long together"));

@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest, Document, Hasher, Index, MAX_DOCUMENT_SIZE, Tag, m
 
 use super::blob::BlobReader;
 use super::error::{Error, Kind, Result};
-use super::host::{Call, Host, expect};
+use super::host::{Call, Host, done, expect, no_page};
 use super::pages::{Listing, PAGE};
 use super::transport::Response;
 use super::url::Url;
@@ -179,6 +179,7 @@ impl Repository {
             what: what.clone(),
             source: oci::DocumentError::Size(MAX_DOCUMENT_SIZE + 1),
         })?;
+        no_page(&answer.headers, &bytes, &what)?;
         let digest = self.check_digest(which, &answer.headers, &bytes, &what)?;
         Ok(Fetched {
             media_type: header_text(&answer.headers, &header::CONTENT_TYPE)
@@ -282,7 +283,7 @@ impl Repository {
         let answer = self.host.call(&call).await?;
         let answer = expect(answer, &what, &[200, 201, 202]).await?;
         let headers = answer.headers.clone();
-        answer.body.drain().await;
+        done(answer, &what).await?;
         if let Some(said) = header_text(&headers, &CONTENT_DIGEST)
             && let Ok(found) = said.parse::<Digest>()
             && found.algorithm() == expected.algorithm()
@@ -327,11 +328,7 @@ impl Repository {
             answer.body.drain().await;
             return Ok(false);
         }
-        expect(answer, what, &[200, 202, 204])
-            .await?
-            .body
-            .drain()
-            .await;
+        done(expect(answer, what, &[200, 202, 204]).await?, what).await?;
         Ok(true)
     }
 

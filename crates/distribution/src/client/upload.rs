@@ -130,7 +130,9 @@ impl Repository {
         let scopes = vec![self.scope([Action::Pull, Action::Push])];
         if !options.absent {
             let url = self.url(&format!("blobs/{}", descriptor.digest)).await?;
-            if self.find_blob_with(&what, url, &scopes).await?.is_some() {
+            let found = self.find_blob_with(&what, url, &scopes).await?;
+            // What has another size is something else: a web page, or a blob that is damaged. Not all say the size.
+            if found.is_some_and(|size| size == 0 || size == descriptor.size) {
                 return Ok(Uploaded::Existed);
             }
         }

@@ -208,6 +208,7 @@ fn leaves_what_came(error: &Error) -> bool {
                 Client::Connect { .. }
                 | Client::Credentials { .. }
                 | Client::Helper { .. }
+                | Client::Program { .. }
                 | Client::Realm { .. }
                 | Client::Scheme { .. }
                 | Client::Configuration { .. }

@@ -35,6 +35,9 @@ fn of_client(error: &Client) -> Option<String> {
         Client::Proxy { host, .. } => Some(format!(
             "the proxy is that of `HTTP_PROXY` or `HTTPS_PROXY`; `NO_PROXY={host}` goes without it"
         )),
+        Client::Program { host, .. } => Some(format!(
+            "`ssh {host} barque info` has to work: `barque` must be in the search path there"
+        )),
         Client::Helper { .. } => Some(
             "`credHelpers` or `credsStore` in `config.json` or `auth.json` names that program"
                 .to_owned(),

@@ -33,7 +33,12 @@ pub struct LogoutRequest {
 /// A registry as a person names it: `https://host/v1/` means `host`.
 fn registry_name(text: Option<&str>) -> Result<String, Error> {
     let text = text.unwrap_or(HUB).trim();
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+    let rest = match scheme {
+        "http" | "https" => rest,
+        // Through ssh it is ssh that logs in.
+        _ => " ",
+    };
     let host = rest.split('/').next().unwrap_or(rest);
     match host {
         "" | "index.docker.io" | "registry-1.docker.io" => Ok(HUB.to_owned()),

@@ -75,7 +75,7 @@ async fn documents_with_two_meanings_and_wrong_types_are_refused() {
         (media_type::OCI_MANIFEST, both),
         (media_type::OCI_MANIFEST, index),
         ("", r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned()),
-        ("text/html", "<html>".to_owned()),
+        ("text/plain", "<html>".to_owned()),
     ] {
         let shown = body.clone();
         let registry = faulty_registry(move |ask, _| {

@@ -69,7 +69,7 @@ async fn a_program_that_is_no_registry_is_an_error() {
         let repository = client.repository(&endpoint, "a/b".parse().unwrap());
         let fetched = repository.manifest(&Which::Tag(oci::Tag::latest())).await;
         let error = fetched.unwrap_err().to_string();
-        assert!(error.contains("host"), "{error}");
+        assert!(error.contains("on `host` through `sh`"), "{error}");
     }
 }
 

@@ -30,7 +30,10 @@ fn a_wrong_password_is_called_one() {
     let said = message(&error);
     assert!(said.contains("`me`") && said.contains("password"), "{said}");
     assert!(error.hints().is_empty(), "who logs in needs no login");
-    assert!(message(&login("bad host".to_owned())).contains("`bad host` is no registry"));
+    for name in ["bad host", "ssh://host"] {
+        let said = message(&login(name.to_owned()));
+        assert!(said.contains(&format!("`{name}` is no registry")), "{said}");
+    }
 }
 
 #[test]
@@ -166,4 +169,35 @@ fn a_version_of_the_system_is_chosen_and_listed() {
     );
     assert_eq!(first, second, "both are the index's");
     assert_eq!(place.store.images().unwrap().len(), 2);
+}
+
+#[test]
+fn a_web_page_is_no_registry() {
+    let web = faulty_registry(|_, _| {
+        let page = Reply::status(200).header("Content-Type", "text/html");
+        Act::Reply(page.body("\n<!DOCTYPE html><html></html>"))
+    });
+    let name = format!("{}/a/b:1", web.host());
+    let place = super::journeys::built(&name);
+    let request = LoginRequest {
+        registry: Some(web.host()),
+        user: "me".to_owned(),
+        password: Secret::new("hunter2"),
+    };
+    let engine = &place.engine;
+    for error in [
+        place.pull(&name).map(drop).unwrap_err(),
+        engine.remote_tags(&name).map(drop).unwrap_err(),
+        engine
+            .remote_repositories(&web.host())
+            .map(drop)
+            .unwrap_err(),
+        engine.remote_remove(&name).map(drop).unwrap_err(),
+        engine.login(&request).map(drop).unwrap_err(),
+    ] {
+        assert!(message(&error).contains("web page"), "{}", message(&error));
+    }
+    assert!(!place.config().exists());
+    place.push(&name).unwrap_err();
+    assert_eq!(web.count("PUT", "/manifests/"), 0);
 }
