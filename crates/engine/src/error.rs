@@ -117,6 +117,9 @@ pub enum Error {
     /// The place that a build takes files from is no folder.
     #[error("the build context `{}` is not a folder", .0.display())]
     ContextNotAFolder(PathBuf),
+    /// The place that a build takes files from is not there.
+    #[error("there is no build context `{}`", .0.display())]
+    NoContext(PathBuf),
     /// There is nothing to build from.
     #[error("there is no `{name}` in {context}")]
     NoDockerfile {
@@ -314,7 +317,20 @@ impl Error {
                 ];
             }
             Self::NoDockerfile { .. } => "name it with `-f FILE`",
-            Self::ContextNotAFolder(_) => "name a folder; a Dockerfile goes with `-f FILE`",
+            Self::ContextNotAFolder(_) | Self::NoContext(_) => {
+                "name a folder; a Dockerfile goes with `-f FILE`"
+            }
+            Self::StdinTwice => "name a folder as the context, or a file with `-f FILE`",
+            Self::TwoDockerfiles => "leave `-f` out, or name a folder as the context",
+            Self::Grant {
+                flag: "--secret", ..
+            } => "a secret is `--secret id=ID,src=FILE` or `--secret id=ID,env=NAME`",
+            Self::Grant { flag: "--ssh", .. } => {
+                "an agent is `--ssh default`, `--ssh ID=SOCKET` or `--ssh ID=KEY`"
+            }
+            Self::NamedContext { .. } => {
+                "a source is a folder, a URL, `docker-image://IMAGE` or `oci-layout://FOLDER`"
+            }
             Self::NoCaBundle => "install the package `ca-certificates`, or leave `--host-ca` out",
             Self::Network(_) => "`--network` is default, host or none",
             Self::Duration(_) => "durations are numbers with s, m, h or d: `--older-than 24h`",
@@ -507,6 +523,13 @@ fn build_hints(error: &build::Error) -> Vec<String> {
             })) => {
                 vec![EMULATOR.to_owned()]
             }
+            build::StepError::Exec(build::ExecError::Runtime(runtime::Error::NotFound {
+                program,
+                hint,
+            })) if program == "/bin/sh" && hint.is_empty() => vec![
+                "an image without a shell runs programs by themselves: `RUN [\"PROGRAM\", \"ARGUMENT\"]`"
+                    .to_owned(),
+            ],
             build::StepError::Copy(error) => copy_hints(error),
             build::StepError::Remote(error) if wants_agent(error.as_ref()) => vec![
                 "`--ssh default` gives it the agent of `SSH_AUTH_SOCK`; `ssh-add` adds keys to that"

@@ -208,7 +208,8 @@ impl Search<'_> {
     fn open(&self) -> Result<Opened, Error> {
         match &self.request.context {
             ContextSource::Folder(path) => {
-                let folder = sys::fs::canonicalize(path)?;
+                let folder = sys::fs::optional(sys::fs::canonicalize(path))?
+                    .ok_or_else(|| Error::NoContext(path.clone()))?;
                 if !sys::fs::metadata(&folder)?.is_dir() {
                     return Err(Error::ContextNotAFolder(path.clone()));
                 }
@@ -542,6 +543,14 @@ mod tests {
         std::os::unix::fs::symlink("Dockerfile.web", folder.path().join("Dockerfile")).unwrap();
         let found = read(&request(folder.path(), Dockerfile::Default)).unwrap();
         assert_eq!(found.dockerfile.text, "FROM scratch");
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_is_told_and_what_to_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = read(&request(&folder.path().join("gone"), Dockerfile::Default)).unwrap_err();
+        assert!(matches!(error, Error::NoContext(_)), "{error}");
+        assert!(error.hints()[0].contains("-f FILE"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! three kinds of keys into this program for a single option.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,17 @@ fn refused(flag: &'static str, text: &str, why: impl Into<String>) -> Error {
         flag,
         text: text.to_owned(),
         why: why.into(),
+    }
+}
+
+/// What is there; why it is of no use, if it is nothing or a folder.
+fn file_type(path: &Path) -> Result<FileType, String> {
+    let kind = sys::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .file_type();
+    match kind.is_dir() {
+        true => Err(format!("`{}` is a folder", path.display())),
+        false => Ok(kind),
     }
 }
 
@@ -104,9 +115,7 @@ impl Secret {
             Some(name) => SecretSource::Value(here(&name).unwrap_or_default()),
             None => {
                 let path = PathBuf::from(file.unwrap_or_else(|| id.clone()));
-                if sys::fs::metadata(&path)?.is_dir() {
-                    return Err(wrong(format!("`{}` is a folder", path.display())));
-                }
+                file_type(&path).map_err(wrong)?;
                 SecretSource::File(path)
             }
         };
@@ -140,11 +149,7 @@ impl Agent {
         let mut keys = Vec::new();
         for path in dockerfile::csv::fields(paths).map_err(|error| wrong(error.message))? {
             let path = PathBuf::from(path);
-            let kind = sys::fs::metadata(&path)?.file_type();
-            if kind.is_dir() {
-                return Err(wrong(format!("`{}` is a folder", path.display())));
-            }
-            if !kind.is_socket() {
+            if !file_type(&path).map_err(wrong)?.is_socket() {
                 keys.push(path);
             } else if paths.contains(',') {
                 return Err(wrong(
@@ -385,6 +390,13 @@ mod tests {
         ] {
             assert!(Secret::parse(bad, &here).is_err(), "{bad}");
         }
+        let error = Secret::parse("id=s,src=/no/such/file", &here).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("`--secret id=s,src=/no/such/file`: cannot stat"),
+            "{text}"
+        );
+        assert!(error.hints()[0].contains("src=FILE"), "{error}");
         let secret = Secret::parse("id=s,env=TOKEN", &here).unwrap();
         assert!(!format!("{secret:?}").contains("value"), "never in a log");
     }

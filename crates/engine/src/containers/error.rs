@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use runtime::user::UserError;
+
 /// Why a container could not be dealt with.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
@@ -29,7 +31,7 @@ pub enum ContainerError {
     },
     /// The user cannot be found.
     #[error("{0}")]
-    User(#[source] runtime::user::UserError),
+    User(#[source] UserError),
     /// The runtime failed.
     #[error("{0}")]
     Runtime(#[source] runtime::Error),
@@ -106,6 +108,12 @@ impl ContainerError {
                 "`barque commit --pause=false` reads its files while they change".to_owned()
             }
             Self::Runtime(runtime::Error::Foreign { .. }) => crate::error::EMULATOR.to_owned(),
+            Self::Capability(_) => {
+                "capabilities are named like NET_ADMIN or CAP_NET_ADMIN, or ALL".to_owned()
+            }
+            Self::User(UserError::NoUser(_) | UserError::NoGroup(_)) => {
+                "a number needs no name: `--user 1000:1000`".to_owned()
+            }
             Self::Signal(_) => "signals are named like TERM or SIGTERM, or by number".to_owned(),
             _ => return Vec::new(),
         };
