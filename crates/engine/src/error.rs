@@ -8,6 +8,14 @@ pub enum Error {
     /// The store refused or failed.
     #[error("{0}")]
     Store(#[source] store::Error),
+    /// Neither an image nor a container has this name or id.
+    #[error("no such image or container: `{text}`")]
+    NoSuchObject {
+        /// What was asked for.
+        text: String,
+        /// The name in the store that is most like it.
+        nearest: Option<String>,
+    },
     /// A file operation failed.
     #[error("{0}")]
     Io(#[source] sys::fs::Error),
@@ -286,6 +294,13 @@ impl Error {
         let hint = match self {
             Self::Store(error) => return store_hints(error),
             Self::Filter { known, .. } => return vec![format!("filters are {known}")],
+            Self::NoSuchObject {
+                nearest: Some(name),
+                ..
+            } => return vec![format!("did you mean `{name}`?")],
+            Self::NoSuchObject { nearest: None, .. } => {
+                "`barque images` and `barque ps -a` list what is in the store"
+            }
             Self::NameLikeDigest(_) => "a name is `NAME[:TAG]`, like `app:1`",
             Self::NoPath(_) => "the path begins with `/`: `barque cat alpine:3:/etc/os-release`",
             Self::NoSuchPath { image, .. } => {
@@ -411,6 +426,17 @@ impl Error {
             let text = error.to_string();
             text.contains("No space left on device") || text.contains("database or disk is full")
         })
+    }
+
+    /// What is said where a container would have done, too, when there is no such image.
+    pub(crate) fn or_container(self, like: Option<String>) -> Self {
+        match self {
+            Self::Store(store::Error::NoSuchImage { text, nearest }) => Self::NoSuchObject {
+                text,
+                nearest: nearest.or(like),
+            },
+            other => other,
+        }
     }
 
     /// An error of `run` or `exec`: its exit code says that it is ours and not the program's.

@@ -98,7 +98,9 @@ impl Engine {
     /// There is neither.
     pub fn inspect(&self, name: &str) -> Result<serde_json::Value, Error> {
         match self.inspect_container(name) {
-            Err(Error::Store(store::Error::NoSuchContainer { .. })) => self.inspect_image(name),
+            Err(Error::Store(store::Error::NoSuchContainer { nearest, .. })) => self
+                .inspect_image(name)
+                .map_err(|error| error.or_container(nearest)),
             other => other,
         }
     }

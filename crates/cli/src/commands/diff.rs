@@ -5,6 +5,7 @@ use engine::browse::Change;
 
 use super::{Context, DONE, Outcome};
 use crate::args::Format;
+use crate::error::Failure;
 use crate::render;
 
 /// Show which paths differ between two images, or between a container and its image
@@ -25,7 +26,16 @@ pub(crate) fn run(args: &Diff, context: &Context) -> Outcome {
     let engine = context.privileged_engine()?;
     let changes = match &args.to {
         Some(to) => engine.diff_images(&args.from, to)?,
-        None => engine.diff_container(&args.from)?,
+        None => engine.diff_container(&args.from).map_err(|error| {
+            let failure = Failure::from(error);
+            match engine.has_image(&args.from) {
+                true => failure.hint(format!(
+                    "an image is compared with another: `barque diff {} IMAGE`",
+                    args.from
+                )),
+                false => failure,
+            }
+        })?,
     };
     let mut text = String::new();
     for change in &changes {

@@ -97,7 +97,10 @@ impl Engine {
     pub fn export(&self, name: &str, output: Option<&Path>) -> Result<(), Error> {
         let container = match self.store().container(name) {
             Ok(container) => container,
-            Err(store::Error::NoSuchContainer { .. }) => return self.export_image(name, output),
+            Err(store::Error::NoSuchContainer { nearest, .. }) => {
+                let exported = self.export_image(name, output);
+                return exported.map_err(|error| error.or_container(nearest));
+            }
             Err(error) => return Err(error.into()),
         };
         let lease = self.store().lease("export")?;

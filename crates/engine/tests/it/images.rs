@@ -124,6 +124,13 @@ fn an_unknown_name_brings_the_nearest() {
     let error = engine.tag("debain:12", "x").unwrap_err();
     assert!(message(&error).contains("no such image: `debain:12`"));
     assert_eq!(error.hints(), ["did you mean `debian:12`?"]);
+    for error in [
+        engine.inspect("debain:12").unwrap_err(),
+        engine.export("debain:12", None).unwrap_err(),
+    ] {
+        assert!(message(&error).contains("no such image or container: `debain:12`"));
+        assert_eq!(error.hints(), ["did you mean `debian:12`?"]);
+    }
     assert!(
         engine
             .tag(
