@@ -283,13 +283,32 @@ impl View {
             .collect())
     }
 
-    /// The metadata of an entry; of a merged directory, that of the topmost layer.
+    /// The metadata of an entry; of a merged directory, that of the topmost layer; of the root, that of the topmost layer that says
+    /// something about it, since few layers have an entry for it.
     ///
     /// # Errors
     ///
     /// An index is damaged or cannot be read.
     pub fn stat(&self, node: &ViewNode) -> Result<Stat> {
-        self.index(node.top()).stat(node.top().node)
+        let top = node.top();
+        let stat = self.index(top).stat(top.node)?;
+        if top.node != self.index(top).root() || !stat.is_implied() {
+            return Ok(stat);
+        }
+        for part in &node.parts[1..] {
+            let below = self.index(*part).stat(part.node)?;
+            if !below.is_implied() {
+                return Ok(Stat {
+                    mode: below.mode,
+                    uid: below.uid,
+                    gid: below.gid,
+                    mtime: below.mtime,
+                    xattrs: below.xattrs,
+                    ..stat
+                });
+            }
+        }
+        Ok(stat)
     }
 
     /// The target of a symbolic link.

@@ -109,6 +109,14 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// A directory as one that no entry describes is: mode 0755, of 0:0, of 1970, without attributes.
+    pub(crate) fn is_implied(&self) -> bool {
+        self.kind == FileType::Dir
+            && (self.mode, self.uid, self.gid) == (0o755, 0, 0)
+            && self.mtime == Time::default()
+            && self.xattrs.is_empty()
+    }
+
     /// The same as metadata of a new entry; `target` is that of a symbolic link. `None` for a deletion.
     #[must_use]
     pub fn to_meta(&self, target: Vec<u8>) -> Option<Meta> {

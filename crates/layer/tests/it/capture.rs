@@ -482,3 +482,37 @@ fn a_view_hides_what_upper_layers_delete() {
         FileType::Symlink
     );
 }
+
+#[test]
+fn the_root_is_as_the_topmost_layer_has_it_that_says_something_of_it() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let write = |number: usize, what: &dyn Fn(&mut layer::Ingest)| {
+        let mut ingest = layer::Ingest::create(dirs[number].path()).unwrap();
+        what(&mut ingest);
+        ingest.finish().unwrap();
+    };
+    let mut meta = layer::Meta::dir(0o711);
+    (meta.uid, meta.gid) = (5, 6);
+    meta.mtime = layer::Time { secs: 7, nanos: 0 };
+    let file = layer::Meta::file(1, 0o644);
+    write(0, &|ingest| {
+        ingest.append_bytes(b".", &meta, b"").unwrap();
+        ingest.append_bytes(b"d/a", &file, b"1").unwrap();
+    });
+    write(1, &|ingest| {
+        ingest.append_bytes(b"d/b", &file, b"2").unwrap();
+    });
+    write(2, &|ingest| {
+        let mut meta = meta.clone();
+        meta.mode = 0o700;
+        ingest.append_bytes(b".", &meta, b"").unwrap();
+    });
+    let root = |layers: usize| {
+        let view = View::new(dirs[..layers].iter().map(|dir| open(dir.path())).collect());
+        let stat = view.stat(&view.root().unwrap().unwrap()).unwrap();
+        (stat.mode, stat.uid, stat.gid, stat.mtime.secs)
+    };
+    assert_eq!(root(1), (0o711, 5, 6, 7));
+    assert_eq!(root(2), (0o711, 5, 6, 7));
+    assert_eq!(root(3), (0o700, 5, 6, 7));
+}
