@@ -277,7 +277,7 @@ fn a_compressed_blob_that_is_another_layer_is_refused() {
         );
         files
     };
-    assert_refused(&forged(), "expected");
+    assert_refused(&forged(), "it unpacks to");
     // Neither is it believed when the store has the real layer.
     let store = testkit::store();
     let path = write(&store, &layout(|_| ()).tar());
