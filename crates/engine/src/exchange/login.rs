@@ -126,8 +126,14 @@ impl Engine {
         }
         if sys::fs::exists(&path) {
             change(&path, &registry, |auths| {
-                known |= auths.remove(login_key(&registry)).is_some();
-                known |= auths.remove(&registry).is_some();
+                // Old entries have whole addresses; one of a part of a registry is another's.
+                let means = |key: &str| {
+                    (key.contains("://") || !key.contains('/'))
+                        && registry_name(Some(key)).is_ok_and(|name| name == registry)
+                };
+                let before = auths.len();
+                auths.retain(|key, _| !means(key));
+                known |= auths.len() < before;
             })?;
         }
         if known {

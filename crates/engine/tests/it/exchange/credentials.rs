@@ -92,3 +92,22 @@ fn a_malformed_file_is_named_and_not_quoted() {
         "{text}"
     );
 }
+
+#[test]
+fn a_logout_takes_all_names_of_a_registry_and_no_part_of_it() {
+    let place = Place::new();
+    write(
+        &place.config(),
+        r#"{"auths": {"https://r.example/v1/": {}, "r.example": {}, "r.example/team": {}, "other": {}}}"#,
+    );
+    let logout = LogoutRequest {
+        registry: Some("r.example".to_owned()),
+    };
+    place.engine.logout(&logout).unwrap();
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut left: Vec<&String> = file["auths"].as_object().unwrap().keys().collect();
+    left.sort();
+    assert_eq!(left, ["other", "r.example/team"]);
+    assert!(place.engine.logout(&logout).is_err());
+}
