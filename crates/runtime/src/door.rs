@@ -4,9 +4,10 @@
 //! namespace it alone has the right to.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use sys::root::Root;
 use sys::socket::{Connection, Listener};
 
@@ -46,8 +47,7 @@ impl Door {
 /// [`Error::NotRunning`], or the number is no signal.
 pub fn signal(folder: &Path, number: i32) -> Result<()> {
     let watcher = knock(folder)?;
-    send(&watcher, &Request::Signal(number), &[]).map_err(|_| Error::NotRunning)?;
-    match receive::<Answer>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
+    match ask::<Answer>(&watcher, &Request::Signal(number), &[])? {
         Some((Answer::Done, _)) => Ok(()),
         Some((Answer::Refused(reason), _)) => Err(Error::Invalid(reason)),
         None => Err(Error::NotRunning),
@@ -69,6 +69,26 @@ pub(crate) fn knock(folder: &Path) -> Result<Connection> {
         }
         Err(error) => Err(Error::start("connect to the container's watcher")(error)),
     }
+}
+
+/// Tells a watcher what is wanted and gives its first answer; `None` if it goes without one.
+///
+/// # Errors
+///
+/// [`Error::NotRunning`] if it has gone already, or goes before it has heard all.
+pub(crate) fn ask<T: DeserializeOwned>(
+    watcher: &Connection,
+    request: &Request,
+    files: &[BorrowedFd<'_>],
+) -> Result<Option<(T, Vec<OwnedFd>)>> {
+    let failed = |doing| {
+        move |error: io::Error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::NotRunning,
+            _ => Error::start(doing)(error),
+        }
+    };
+    send(watcher, request, files).map_err(failed("speak to the container's watcher"))?;
+    receive(watcher).map_err(failed("hear from the container's watcher"))
 }
 
 /// What a watcher tells a client whose wish it cannot fulfil.

@@ -14,7 +14,7 @@ use sys::socket::Connection;
 use sys::trace::{self, Held};
 
 use crate::error::{Error, Result};
-use crate::message::{Answer, Request, receive, send};
+use crate::message::{Answer, Request, send};
 
 /// How long threads may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,8 +39,7 @@ pub struct Hold {
 /// [`Error::NotRunning`]; [`Error::Hold`] if a process cannot be held.
 pub fn hold(folder: &Path) -> Result<Hold> {
     let watcher = crate::door::knock(folder)?;
-    send(&watcher, &Request::Hold, &[]).map_err(|_| Error::NotRunning)?;
-    match receive::<Answer>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
+    match crate::door::ask(&watcher, &Request::Hold, &[])? {
         Some((Answer::Done, _)) => Ok(Hold { _watcher: watcher }),
         Some((Answer::Refused(reason), _)) => Err(Error::Hold(reason)),
         None => Err(Error::NotRunning),

@@ -17,7 +17,7 @@ use sys::socket::Connection;
 
 use crate::child::{SIGKILL, failed, hear, pipe};
 use crate::error::{Error, Failure, Result};
-use crate::message::{Exit, Report, Request, receive, send};
+use crate::message::{Exit, Report, Request, send};
 use crate::restrict::{Final, Parts};
 use crate::run::{Running, Stdio};
 use crate::spec::Joining;
@@ -54,16 +54,19 @@ pub(crate) fn join_tied(
     crate::run::check_process(&spec.args, &spec.env, &spec.cwd, &spec.rlimits)?;
     let watcher = crate::door::knock(directory)?;
     let program = crate::detached::process(directory)?.ok_or(Error::NotRunning)?;
-    let groups = crate::cgroup::of_process(program.pid())?;
+    let groups = match crate::cgroup::of_process(program.pid()) {
+        Ok(groups) => groups,
+        Err(_) if crate::detached::process(directory)?.is_none() => return Err(Error::NotRunning),
+        Err(error) => return Err(error),
+    };
     let mut ends = crate::run::Ends::open(stdio)?;
     let mut files = ends.theirs()?;
     files.extend(groups.iter().map(AsFd::as_fd));
     let spec = Box::new(spec.clone());
-    send(&watcher, &Request::Join { spec, tie }, &files)
-        .map_err(Error::start("speak to the container's watcher"))?;
+    let answer = crate::door::ask::<Report>(&watcher, &Request::Join { spec, tie }, &files);
     drop(files);
     let (stdout, stderr) = ends.ours();
-    match receive::<Report>(&watcher).map_err(Error::start("hear from the container's watcher"))? {
+    match answer? {
         Some((Report::Started { pid, .. }, files)) => {
             Running::joined(pid, files, watcher, stdout, stderr)
         }

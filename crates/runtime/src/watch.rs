@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use sys::process::Handle;
@@ -22,8 +23,8 @@ use crate::message::{Answer, Exit, Report, Request, receive, send};
 use crate::spec::Joining;
 use crate::stub::Stubs;
 
-/// How long a client may take to say what it wants.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a client may take to say what it wants, and companions to end after the container.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -114,6 +115,12 @@ impl Watcher {
                 }
             }
         };
+        // What they look after has ended with the container; they die with us, and have to tell their clients first.
+        let deadline = Instant::now() + PATIENCE;
+        for companion in &self.companions {
+            let left = deadline.saturating_duration_since(Instant::now());
+            companion.process.wait_end(Some(left)).ok();
+        }
         send(&self.parent, &Report::Ended { ended, stubs }, &[]).ok();
         0
     }
@@ -266,5 +273,5 @@ impl Watcher {
 
 /// True if something is to be read, or the other end is gone.
 fn is_readable(fd: impl AsFd) -> bool {
-    sys::process::wait_readable(fd, Some(std::time::Duration::ZERO)).unwrap_or(true)
+    sys::process::wait_readable(fd, Some(Duration::ZERO)).unwrap_or(true)
 }

@@ -47,9 +47,11 @@ fn priv_a_container_that_is_held_changes_nothing_and_goes_on_afterwards() {
     }
     // Who was stopped before stays so.
     let first = detached::process(&dir).unwrap().unwrap().pid();
-    let mut stopped = sys::trace::members(first).unwrap().found;
-    stopped.retain(|pid| sys::trace::state(*pid) == Some(b'T'));
-    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    eventually("the one that is stopped", || {
+        let mut stopped = sys::trace::members(first).unwrap().found;
+        stopped.retain(|pid| sys::trace::state(*pid) == Some(b'T'));
+        stopped.len() == 1
+    });
     runtime::door::signal(&dir, 9).unwrap();
     detached::wait(&dir).unwrap();
     assert!(matches!(runtime::hold(&dir), Err(Error::NotRunning)));
