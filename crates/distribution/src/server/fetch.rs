@@ -45,31 +45,50 @@ const PIECE: u64 = 256 << 10;
 enum Failure {
     /// The upstream does not have it.
     Missing(Digest),
-    /// It failed, or this storage did.
-    Failed(String),
+    /// The upstream failed.
+    There(String),
+    /// The storage did.
+    Here(Refusal),
 }
 
 impl Failure {
-    fn of(error: impl ToString) -> Self {
-        Self::Failed(error.to_string())
+    fn there(error: impl ToString) -> Self {
+        Self::There(error.to_string())
+    }
+
+    fn here(error: StorageError) -> Self {
+        Self::Here(error.into())
     }
 
     /// Of what the upstream was asked.
     fn told(error: &crate::client::Error, digest: &Digest) -> Self {
         match error.kind() {
             Kind::NotFound => Self::Missing(*digest),
-            _ => Self::of(error),
+            _ => Self::there(error),
         }
     }
 
     fn refusal(self) -> Refusal {
         match self {
             Self::Missing(digest) => StorageError::BlobUnknown(digest).into(),
-            Self::Failed(why) => Refusal {
+            Self::There(why) => Refusal {
                 cause: Some(why),
                 ..Refusal::new(ErrorCode::Unavailable, "the upstream failed")
                     .status(StatusCode::BAD_GATEWAY)
             },
+            Self::Here(refusal) => refusal,
+        }
+    }
+
+    /// For those who have read a part.
+    fn why(&self) -> String {
+        match self {
+            Self::Missing(_) => "the upstream does not have it".to_owned(),
+            Self::There(why) => why.clone(),
+            Self::Here(refusal) => {
+                let why = refusal.cause.as_ref();
+                why.unwrap_or(&refusal.message).clone()
+            }
         }
     }
 }
@@ -120,10 +139,7 @@ impl Progress {
     /// What can be read of a range that is not empty.
     fn step(&self, range: &Range<u64>) -> Step {
         if let Some(Err(failure)) = &self.ended {
-            return Step::Fail(match failure {
-                Failure::Failed(why) => why.clone(),
-                Failure::Missing(_) => "the upstream does not have it".to_owned(),
-            });
+            return Step::Fail(failure.why());
         }
         let (Some(size), Some(file)) = (self.size, &self.file) else {
             return Step::Wait;
@@ -183,7 +199,7 @@ impl Fetching {
             .0
             .wait_for(|progress| progress.ended.is_some() || readable(progress).is_some())
             .await
-            .map_err(|_| Failure::of("the fetch broke off").refusal())?;
+            .map_err(|_| Failure::there("the fetch broke off").refusal())?;
         match &progress.ended {
             Some(Ok(())) => Ok(None),
             Some(Err(failure)) => Err(failure.clone().refusal()),
@@ -276,7 +292,7 @@ impl Fetch {
     async fn bring(&self) -> Result<(), Failure> {
         // Another may have ended between the look into the storage and now.
         let there = self.storage.blob(&self.here, &self.digest).await;
-        if there.map_err(Failure::of)?.is_some() {
+        if there.map_err(Failure::here)?.is_some() {
             return Ok(());
         }
         let told = |error| Failure::told(&error, &self.digest);
@@ -289,7 +305,7 @@ impl Fetch {
         let id = storage
             .start_upload(&self.here, self.digest.algorithm())
             .await
-            .map_err(Failure::of)?;
+            .map_err(Failure::here)?;
         let result = self.store(id, reader).await;
         if result.is_err() {
             // What is left of it is collected with other uploads that nobody finished.
@@ -300,7 +316,10 @@ impl Fetch {
 
     async fn store(&self, id: UploadId, reader: BlobReader) -> Result<(), Failure> {
         let storage = &*self.storage;
-        let stored = storage.partial(&self.here, id).await.map_err(Failure::of)?;
+        let stored = storage
+            .partial(&self.here, id)
+            .await
+            .map_err(Failure::here)?;
         // Without any, everybody waits until it is stored.
         let mut beside = match stored {
             Some(_) => None,
@@ -309,14 +328,22 @@ impl Fetch {
         let file = stored.or_else(|| beside.as_ref().map(|beside| beside.0.clone()));
         self.tell.send_modify(|progress| progress.file = file);
         let (sender, receiver) = mpsc::channel::<Result<Bytes, BodyError>>(AHEAD);
-        let mut body = Pieces(receiver);
-        let writing = storage.append(&self.here, id, Some(0), &mut body, u64::MAX);
+        let writing = async move {
+            // Gone as soon as the storage takes no more, or whoever reads would wait for it.
+            let mut body = Pieces(receiver);
+            let limit = u64::MAX;
+            storage
+                .append(&self.here, id, Some(0), &mut body, limit)
+                .await
+        };
         let reading = self.read(reader, sender, beside.as_mut());
         let (written, read) = tokio::join!(writing, reading);
-        read?;
-        written.map_err(Failure::of)?;
+        match written {
+            Ok(_) | Err(StorageError::Interrupted(_)) => read?,
+            Err(error) => return Err(Failure::here(error)),
+        }
         let finished = storage.finish_upload(&self.here, id, &self.digest).await;
-        finished.map(drop).map_err(Failure::of)
+        finished.map(drop).map_err(Failure::here)
     }
 
     /// Hands on what comes: to the storage, and to who reads along.
@@ -331,7 +358,7 @@ impl Fetch {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(error) => {
-                    let failure = Failure::of(&error);
+                    let failure = Failure::there(&error);
                     // The storage may have failed before.
                     sender.send(Err(Box::new(error))).await.ok();
                     return Err(failure);
@@ -345,7 +372,7 @@ impl Fetch {
                 self.tell.send_modify(|progress| progress.file = None);
             }
             if sender.send(Ok(piece.clone())).await.is_err() {
-                return Err(Failure::of("the storage takes no more"));
+                return Err(Failure::there("the storage takes no more"));
             }
             self.tell.send_modify(|progress| progress.push(piece));
         }

@@ -13,7 +13,7 @@ use crate::wire::ErrorCode;
 const BUSY: &str = "5";
 
 /// An answer that is not a success: a code of the specification, a sentence, and what else the status wants.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: ErrorCode,

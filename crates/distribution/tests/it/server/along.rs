@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::desk::{Desk, digest};
 use super::over_each_storage;
+use super::shaky::{Fault, Shaky};
 use super::upstream::hub;
 
 over_each_storage! {
@@ -319,4 +320,52 @@ async fn what_nobody_has_is_not_waited_for(desk: Desk) {
         let body = reply.into_body().collect().await.unwrap().to_bytes();
         assert!(String::from_utf8_lossy(&body).contains("BLOB_UNKNOWN"));
     }
+}
+
+/// Whichever request to its store fails, the storage is not waited for, and the next fetch is a new one.
+#[tokio::test]
+async fn a_storage_that_fails_holds_nobody_up() {
+    let (first, second, digest) = halves();
+    let all = [&first[..], &second[..]].concat();
+    let upper = Upper::start(first, Some(second)).await;
+    upper.go.send_replace(true);
+    let spool = tempfile::tempdir().unwrap();
+    let patient = Duration::from_secs(120);
+    let (mut n, mut in_vain) = (0, 0);
+    loop {
+        let store = Shaky::default();
+        let desk = Desk::shaky(&store, Config::default());
+        let registry = upper.through(&desk, spool.path().to_owned());
+        store.fail(n, Fault::Dead);
+        let asked = async {
+            let mut reply = ask(&registry, "GET", "app", &digest, "").await;
+            if reply.status() != 200 {
+                assert_eq!(reply.status(), 503, "at {n}");
+                assert_eq!(reply.headers()["retry-after"], "5");
+                return false;
+            }
+            let (bytes, error) = read(reply.body_mut(), usize::MAX).await;
+            assert_eq!(error.is_none(), bytes == all, "at {n}");
+            error.is_none()
+        };
+        let whole = tokio::time::timeout(patient, asked).await;
+        in_vain += usize::from(!whole.expect("it ends"));
+        let failed = store.heal();
+        // The first one, whose bytes are right before they are stored, may be about to fail.
+        let again = async {
+            loop {
+                let mut again = ask(&registry, "GET", "app", &digest, "").await;
+                if read(again.body_mut(), usize::MAX).await.0 == all {
+                    break;
+                }
+            }
+        };
+        let again = tokio::time::timeout(patient, again).await;
+        again.unwrap_or_else(|_| panic!("at {n}"));
+        if !failed {
+            break;
+        }
+        n += 1;
+    }
+    assert!(in_vain > 2, "{in_vain} of {n}");
 }
