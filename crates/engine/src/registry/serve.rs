@@ -7,7 +7,7 @@ use std::time::Duration;
 use distribution::client::{Client, Credential, Credentials, Endpoint, Options, Secret};
 use distribution::server::access::{Access, External, Htpasswd, Issuer, Login, VerifyingKeys};
 use distribution::server::control::Control;
-use distribution::server::storage::{Collected, StorageError};
+use distribution::server::storage::{self, Collected, Storage, StorageError};
 use distribution::server::{
     AccessRecord, Hook, Observer, Registry, Retired, Server, Tls, TlsError, Upstream,
 };
@@ -65,12 +65,13 @@ pub fn serve(
         let mut hangup = listening(SignalKind::hangup())?;
         let settings = &place.settings;
         let storage = place.open()?;
-        match storage.has_order().await {
-            Ok(true) => {}
-            Ok(false) => tell(Served::Orderless(place.name())),
-            Err(error) => tell(Served::Unreachable(error)),
-        }
-        let mut registry = Registry::new(storage, settings.config())
+        let has_order = tokio::select! {
+            has_order = storage.has_order() => has_order,
+            // A bucket that does not answer is waited for, but not against the user's will.
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        };
+        let mut registry = Registry::new(storage.clone(), settings.config())
             .with_upstreams(upstreams(place)?, place.folder().join("coming"))
             .with_hooks(hooks(place)?, place.proxies()?)
             .map_err(|error| RegistryError::Start(std::io::Error::other(error)))?;
@@ -122,10 +123,36 @@ pub fn serve(
         tokio::select! {
             () = server.serve(stop, GRACE) => Ok(()),
             never = collect(place, &registry, &*tell) => never,
+            never = tell_of_order(has_order, place, &*storage, &*tell) => never,
             never = reloading => never,
             never = orders => never,
         }
     })
+}
+
+/// The wait before a bucket is looked at again that could not be looked at.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Tells what a bucket lacks that was looked at, and looks again until it can be.
+async fn tell_of_order<T>(
+    mut has_order: storage::Result<bool>,
+    place: &Place,
+    storage: &dyn Storage,
+    tell: &impl Fn(Served),
+) -> T {
+    let mut is_told = false;
+    while let Err(error) = has_order {
+        if !is_told {
+            tell(Served::Unreachable(error));
+            is_told = true;
+        }
+        tokio::time::sleep(AGAIN).await;
+        has_order = storage.has_order().await;
+    }
+    if let Ok(false) = has_order {
+        tell(Served::Orderless(place.name()));
+    }
+    std::future::pending().await
 }
 
 /// Collects now and then, for ever.

@@ -267,6 +267,25 @@ async fn a_store_that_ignores_conditions_is_found_out_and_helped() {
     }
 }
 
+/// What was written to look at a store, and could not be taken away, goes with the next collection.
+#[tokio::test]
+async fn a_look_at_a_store_that_fails_leaves_nothing_for_ever() {
+    let store = Shaky::default();
+    let desk = Desk::shaky(&store, Config::default());
+    store.fail(1, Fault::Dead);
+    desk.storage().check().await.unwrap_err();
+    assert!(store.heal());
+    store.fail(1, Fault::Dead);
+    desk.storage().has_order().await.unwrap_err();
+    assert!(store.heal());
+    assert_eq!(store.names().await.len(), 2);
+    desk.collect(1000, false).await;
+    assert_eq!(store.names().await.len(), 2, "somebody may be looking");
+    desk.wait(3000);
+    desk.collect(1000, false).await;
+    assert!(store.names().await.is_empty());
+}
+
 /// Pushes, deletions and collections at once, in many orders that are the same each time.
 #[tokio::test]
 async fn what_is_taken_over_a_bucket_is_whole() {

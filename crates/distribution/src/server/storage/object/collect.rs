@@ -28,6 +28,9 @@ impl Inner {
                 .await?,
             ..Collected::default()
         };
+        if !what.dry_run {
+            self.delete_old(&self.keys.probes(), old).await?;
+        }
         let mut dropped = HashSet::new();
         for repository in self.all_repositories().await? {
             if !what.dry_run {
@@ -57,7 +60,12 @@ impl Inner {
     async fn clean_up(&self, repository: &Repository, old: u64) -> Result<()> {
         self.finish_deletions(repository).await?;
         self.forget_pulls(repository).await?;
-        for meta in self.list(&self.keys.coming(repository)).await? {
+        self.delete_old(&self.keys.coming(repository), old).await
+    }
+
+    /// Deletes what nobody waits for any more.
+    async fn delete_old(&self, place: &Path, old: u64) -> Result<()> {
+        for meta in self.list(place).await? {
             if written(&meta) < old {
                 self.delete(&meta.location).await?;
             }

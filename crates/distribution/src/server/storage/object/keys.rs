@@ -14,6 +14,7 @@
 //! leaving/<repository>/<tag>/<random>                          that a tag is being deleted
 //! referrers/<repository>/<digest>/<digest>                     descriptors
 //! uploads/<id>/…                                               see `uploads`
+//! probe/<random>                                               written to see whether that can be done
 //! ```
 //!
 //! A repository's slashes are written `!`, which its name cannot hold; a digest is
@@ -137,6 +138,10 @@ impl Keys {
 
     pub(super) fn probe(&self, name: &str) -> Path {
         self.join(&["probe", name])
+    }
+
+    pub(super) fn probes(&self) -> Path {
+        self.join(&["probe"])
     }
 }
 

@@ -175,7 +175,8 @@ impl Object {
     }
 }
 
-/// How long a request that fails is tried anew: while the client that waits for it still does.
+/// How often a request that fails is tried anew: as long as the client that waits for it still does, and no longer than it
+/// takes to say that the store is gone.
 fn patience() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig::default(),
