@@ -76,7 +76,7 @@ pub fn run(dir: &Path, program: &Program, attach: Attach) -> Result<Exit> {
     joining.terminal = program.terminal.map(|size| joint.size().unwrap_or(size));
     let output = Output::Callback;
     let mut running = join::join_tied(dir, &joining, Stdio { stdin, output }, Tie::ToUs)?;
-    joint.follow(&mut running, &mut |_, _| {})
+    joint.follow(&mut running, &mut |_, _| {})?.complete()
 }
 
 /// Starts a program in the container of a folder and leaves it there; gives its number on the host.

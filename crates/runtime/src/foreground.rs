@@ -69,13 +69,31 @@ pub fn run(spec: &Spec, dir: &Path, attach: Attach) -> Result<Exit> {
     let output = Output::Callback;
     let mut running = run::start_in(dir, &spec, Stdio { stdin, output })?;
     record.started(&running)?;
-    let exit = joint.follow(&mut running, &mut |stream, bytes| {
+    let followed = joint.follow(&mut running, &mut |stream, bytes| {
         log.write(stream, bytes).ok();
     });
     log.finish().ok();
-    // Whoever watched it has been killed, and the program with it.
-    record.ended(*exit.as_ref().unwrap_or(&Exit::Signal(9)))?;
-    exit
+    // If that failed, whoever watched it has been killed, and the program with it.
+    let exit = followed.as_ref().map(|followed| followed.exit);
+    record.ended(exit.unwrap_or(Exit::Signal(9)))?;
+    followed?.complete()
+}
+
+/// A program that was followed to its end.
+pub(crate) struct Followed {
+    exit: Exit,
+    /// Why some of what it wrote has not got to where it should.
+    lost: Option<io::Error>,
+}
+
+impl Followed {
+    /// How the program ended; an error if output was lost.
+    pub(crate) fn complete(self) -> Result<Exit> {
+        match self.lost {
+            None => Ok(self.exit),
+            Some(error) => Err(Error::start("pass on what the program wrote")(error)),
+        }
+    }
 }
 
 /// What joins us to a program.
@@ -127,7 +145,7 @@ impl Joint {
         mut self,
         running: &mut Running,
         also: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<Exit> {
+    ) -> Result<Followed> {
         let controller = running.take_terminal();
         let program = running.process()?;
         let (input, _raw) = self.input(controller.as_ref())?;
@@ -162,10 +180,7 @@ impl Joint {
                 Ok(()) => Ok(()),
             }
         })?;
-        match lost {
-            None => Ok(exit),
-            Some(error) => Err(Error::start("pass on what the program wrote")(error)),
-        }
+        Ok(Followed { exit, lost })
     }
 
     fn input(&mut self, controller: Option<&OwnedFd>) -> Result<(Option<Input>, Option<Raw>)> {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use sys::process::Handle;
 use sys::socket::Connection;
 use sys::trace::{self, Held};
@@ -18,6 +18,9 @@ use crate::message::{Answer, Request, send};
 
 /// How long threads may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often is looked for processes that were killed while they are held.
+const TICK: Duration = Duration::from_millis(50);
 
 /// How often a look is repeated only because some process, perhaps a stranger, was gone before it could be told whose it was: on a
 /// host where processes end all the time every look is like that.
@@ -68,17 +71,22 @@ pub(crate) fn companion(client: &Connection, first: &Handle) -> u8 {
     }
 }
 
-/// Waits until the client has gone, or the container's program has ended: as long as it is traced, nobody else is told of that.
+/// Waits until the client has gone, or the container's program has ended.
+///
+/// As long as something is traced, nobody else is told of its end, and the container's first process waits for that of all others.
 fn wait(client: &Connection, first: &Handle) {
+    let tick = Timespec::try_from(TICK).unwrap_or_default();
     loop {
+        // None but those that are held are ours. Who is killed is told to its parent once we have taken notice.
+        while let Ok(Some(_)) = sys::process::reap_ended() {}
         // The client says nothing more; that something is to be read means that it is gone.
         let mut fds = [
             PollFd::new(client, PollFlags::IN),
             PollFd::new(first, PollFlags::IN),
         ];
         if !matches!(
-            rustix::event::poll(&mut fds, None),
-            Err(rustix::io::Errno::INTR)
+            rustix::event::poll(&mut fds, Some(&tick)),
+            Ok(0) | Err(rustix::io::Errno::INTR)
         ) {
             return;
         }

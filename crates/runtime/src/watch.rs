@@ -26,6 +26,9 @@ use crate::stub::Stubs;
 /// How long a client may take to say what it wants, and companions to end after the container.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often an end is asked for that is known but not given yet.
+const TICK: Duration = Duration::from_millis(10);
+
 #[derive(Debug)]
 pub(crate) struct Watcher {
     program: Handle,
@@ -166,6 +169,8 @@ impl Watcher {
                     if let Some(ended) = self.program.reap(false)? {
                         return Ok(Some(ended.into()));
                     }
+                    // Somebody traces it and has not taken notice of its end; nothing tells us when that happens.
+                    std::thread::sleep(TICK);
                 }
                 // The parent says nothing more; that something is to be read means that it is gone.
                 Source::Parent => {
@@ -221,8 +226,11 @@ impl Watcher {
         }
     }
 
-    /// Begins what has waited for long enough.
+    /// Begins what has waited for long enough. When the program has ended nothing begins any more.
     fn proceed(&mut self) {
+        if is_readable(&self.program) {
+            return;
+        }
         while let Some((client, wish)) = self
             .waiting
             .pop_front_if(|(_, wish)| wish.may_begin(&self.companions))

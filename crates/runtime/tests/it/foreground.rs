@@ -121,6 +121,7 @@ fn priv_output_that_is_lost_is_an_error_after_the_program_has_ended() {
     assert_eq!(error.to_string(), "cannot pass on what the program wrote");
     assert_eq!(error.exit_code(), 125);
     assert!(has_logged(&dir, "lost too"));
+    assert_eq!(detached::wait(&dir).unwrap(), Some(Exit::Code(3)));
 }
 
 #[test]

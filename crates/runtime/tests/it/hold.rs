@@ -107,6 +107,24 @@ fn priv_what_wants_to_join_or_to_hold_waits_for_who_holds() {
 }
 
 #[test]
+fn priv_a_container_that_is_held_can_be_killed() {
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let dir = folder(&bed);
+    // The first process cannot go before its child has, and the child's end is shown to who holds it.
+    let spec = bed.shell("sleep 1000 & touch /ready; wait");
+    detached::start(&spec, &dir, Options::default()).unwrap();
+    eventually("the child", || bed.path("upper/ready").exists());
+    let hold = runtime::hold(&dir).unwrap();
+    runtime::door::signal(&dir, 9).unwrap();
+    eventually("the end", || detached::process(&dir).unwrap().is_none());
+    drop(hold);
+    assert_eq!(detached::wait(&dir).unwrap(), Some(Exit::Signal(9)));
+}
+
+#[test]
 fn priv_programs_that_join_while_it_begins_to_be_held_are_held() {
     if !is_root() {
         return;
