@@ -66,8 +66,9 @@ pub fn serve(
         let settings = &place.settings;
         let storage = place.open()?;
         let has_order = tokio::select! {
-            has_order = storage.has_order() => has_order,
-            // A bucket that does not answer is waited for, but not against the user's will.
+            has_order = storage.has_order() => Some(has_order),
+            // A bucket that does not answer is not waited for long, and not against the user's will.
+            () = tokio::time::sleep(MOMENT) => None,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
         };
@@ -130,17 +131,24 @@ pub fn serve(
     })
 }
 
+/// How long a bucket is waited for before the first client is served.
+const MOMENT: Duration = Duration::from_secs(10);
+
 /// The wait before a bucket is looked at again that could not be looked at.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells what a bucket lacks that was looked at, and looks again until it can be.
 async fn tell_of_order<T>(
-    mut has_order: storage::Result<bool>,
+    looked: Option<storage::Result<bool>>,
     place: &Place,
     storage: &dyn Storage,
     tell: &impl Fn(Served),
 ) -> T {
     let mut is_told = false;
+    let mut has_order = match looked {
+        Some(has_order) => has_order,
+        None => storage.has_order().await,
+    };
     while let Err(error) = has_order {
         if !is_told {
             tell(Served::Unreachable(error));

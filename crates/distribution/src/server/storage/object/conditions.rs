@@ -47,7 +47,18 @@ impl Inner {
     /// Looks whether the store heeds conditions, by writing what must be refused. From then on, one that does not is helped.
     pub(super) async fn heeds_conditions(&self) -> Result<bool> {
         let path = self.keys.probe(&unique()?);
-        self.put(&path, Bytes::from_static(b"there")).await?;
+        let heeds = self.refuses_others(&path).await;
+        // Also if that could not be found out.
+        let deleted = self.delete(&path).await;
+        let heeds = heeds?;
+        deleted?;
+        self.conditions.ignored.store(!heeds, Ordering::Relaxed);
+        Ok(heeds)
+    }
+
+    /// Writes an object, and tries to write it again where it may not be written.
+    async fn refuses_others(&self, path: &Path) -> Result<bool> {
+        self.put(path, Bytes::from_static(b"there")).await?;
         let other = UpdateVersion {
             e_tag: Some("\"00000000000000000000000000000000\"".to_owned()),
             version: None,
@@ -55,10 +66,8 @@ impl Inner {
         let mut heeds = true;
         for mode in [PutMode::Create, PutMode::Update(other)] {
             let bytes = Bytes::from_static(b"refused");
-            heeds &= !self.put_with(&path, bytes, mode).await?;
+            heeds &= !self.put_with(path, bytes, mode).await?;
         }
-        self.delete(&path).await?;
-        self.conditions.ignored.store(!heeds, Ordering::Relaxed);
         Ok(heeds)
     }
 

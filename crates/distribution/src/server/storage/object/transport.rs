@@ -36,6 +36,12 @@ const MAX_ANSWER: usize = 16 << 20;
 /// How long a store that is too busy is obeyed; longer, and whoever waits for this server has gone.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// How long an answer is waited for to what takes a store no time: to all but large parts, and the order to put them together.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Bytes that are stored at once.
+const SMALL: usize = 64 << 10;
+
 /// Makes clients over one set of connections.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
@@ -85,16 +91,17 @@ impl HttpService for Connector {
                 public_only: false,
             },
         };
-        let answer = self
+        let patience = match head.method != Method::POST && body.len() <= SMALL {
+            true => ANSWER,
+            false => Duration::MAX,
+        };
+        let body = Outgoing::bytes(body);
+        let sending = self
             .transport
-            .send(
-                &place,
-                &url,
-                &head.method,
-                &head.headers,
-                Outgoing::bytes(body),
-            )
+            .send(&place, &url, &head.method, &head.headers, body);
+        let answer = tokio::time::timeout(patience, sending)
             .await
+            .map_err(|elapsed| HttpError::new(HttpErrorKind::Timeout, elapsed))?
             .map_err(failed(HttpErrorKind::Request))?;
         if matches!(answer.status.as_u16(), 429 | 503)
             && let Some(wanted) = retry_after(&answer.headers)
