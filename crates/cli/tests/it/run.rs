@@ -36,6 +36,39 @@ fn priv_exit_codes_are_those_of_docker() {
 }
 
 #[test]
+fn priv_a_container_whose_output_is_lost_is_kept_as_it_ended() {
+    if !root_or_skip("priv_a_container_whose_output_is_lost_is_kept_as_it_ended") {
+        return;
+    }
+    let environment = Environment::with_busybox();
+    let run = |options: &[&str]| {
+        let words = [&["run"], options, &["busybox", "sh", "-c"]].concat();
+        let mut command = environment.command(&words);
+        command.arg("echo done > /result; echo lost; exit 3");
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let answer = command.stdout(full.unwrap()).output().unwrap();
+        let told = String::from_utf8(answer.stderr).unwrap();
+        assert!(told.contains("cannot pass on what the program"), "{told}");
+        assert_eq!(answer.status.code(), Some(125));
+    };
+    run(&["--name", "kept"]);
+    run(&["--rm"]);
+    let listed = environment.barque(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]);
+    assert!(
+        listed.ok().starts_with("kept Exited (3)"),
+        "{}",
+        listed.ok()
+    );
+    assert_eq!(listed.ok().lines().count(), 1, "{}", listed.ok());
+    assert!(
+        environment
+            .barque(&["diff", "kept"])
+            .ok()
+            .contains("/result")
+    );
+}
+
+#[test]
 fn priv_a_process_gets_what_was_asked_for() {
     if !root_or_skip("priv_a_process_gets_what_was_asked_for") {
         return;

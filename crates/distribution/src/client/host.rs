@@ -247,6 +247,9 @@ impl Host {
         self.base().await?;
         let mut attempts = Attempts::new(self.transport());
         let mut authenticated = false;
+        // A status that is an error is of the token service, which has been asked often enough.
+        let may_change =
+            |error: &Error| error.is_transient() && !matches!(error, Error::Status { .. });
         loop {
             let answer = self
                 .follow(call, || Outgoing::bytes(call.body.clone()))
@@ -261,7 +264,7 @@ impl Host {
                     self.reauthenticate(answer, call.scopes).await?;
                 }
                 other => {
-                    if let Some(answer) = attempts.settle(other, Error::is_transient).await {
+                    if let Some(answer) = attempts.settle(other, may_change).await {
                         return answer;
                     }
                 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use layer::View;
 use oci::ContainerConfig;
+use runtime::detached::Status;
 use runtime::{Limits, MountSource, Rlimit, Spec, Upper};
 use store::{Container, Image, Lease, NewContainer};
 
@@ -82,7 +83,14 @@ impl Engine {
         match started {
             Ok(ended) => Ok(ended),
             Err(error) => {
-                // It never ran: nothing of it is worth keeping. The error that led here is the one to be told.
+                // The error that led here is the one to be told.
+                if let Ok(Some(Status::Ended { exit, .. })) =
+                    runtime::detached::status(container.dir())
+                {
+                    self.note_end(&container, exit.code(), None).ok();
+                    return Err(error);
+                }
+                // It never ran: nothing of it is worth keeping.
                 self.store().remove_container(&container.id).ok();
                 request
                     .cidfile

@@ -281,6 +281,22 @@ async fn a_blob_is_sent_where_nobody_gives_a_token_to_mount_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_wants_a_wait_of_hours_is_asked_once() {
+    let registry = faulty_registry(|ask, _| {
+        let host = ask.header("host").unwrap_or_default();
+        if ask.path.starts_with("/token") {
+            return Act::Reply(Reply::status(429).header("Retry-After", "7200"));
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="it""#);
+        Act::Reply(Reply::status(401).header("WWW-Authenticate", challenge))
+    });
+    let error = read(&repository(&registry, user(&registry)), &descriptor(b"x")).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("7200 seconds"), "{error}");
+    assert_eq!(tokens(&registry).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_says_as_whom_was_asked() {
     let registry = with_tokens(0);
     let who = |error: Error| match error {
