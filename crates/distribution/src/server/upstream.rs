@@ -130,6 +130,11 @@ fn refused(error: &crate::client::Error) -> Refusal {
     refusal
 }
 
+/// Whether it was the upstream that could not be asked, and not the storage here that failed.
+fn is_out_of_reach(refusal: &Refusal) -> bool {
+    refusal.code == ErrorCode::Unavailable && refusal.status == hyper::StatusCode::BAD_GATEWAY
+}
+
 impl Remote<'_> {
     /// Waits for its turn to ask for something.
     async fn turn(&self, what: &str) -> tokio::sync::OwnedMutexGuard<()> {
@@ -160,7 +165,7 @@ impl Remote<'_> {
         let (digest, is_stale) = match (self.look(storage, tag, known).await, known) {
             (Ok(digest), _) => (digest, false),
             // What is here is better than nothing, unless the upstream says that it is no more.
-            (Err(refusal), Some(known)) if refusal.code == ErrorCode::Unavailable => (known, true),
+            (Err(refusal), Some(known)) if is_out_of_reach(&refusal) => (known, true),
             (Err(refusal), _) => return Err(refusal),
         };
         let look = Look {

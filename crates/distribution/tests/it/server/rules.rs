@@ -131,7 +131,7 @@ async fn quotas_are_for_all_repositories_of_a_pattern() {
     let path = format!("{location}?digest={}", digest(b"1234"));
     push("team/c", b"abc").await.is(201);
     desk.send("PUT", &path, &[], "").await.fails(403, "DENIED");
-    // What is there already needs no room.
+    // Bytes that come need room, also of what is there already.
     push("team/a", b"12345").await.fails(403, "DENIED");
     desk.delete(&format!("/v2/team/c/blobs/{}", digest(b"abc")))
         .await

@@ -12,6 +12,7 @@ use testkit::registry::{Act, FaultyRegistry, Reply, faulty_registry};
 use tokio::sync::oneshot;
 
 use super::desk::{Desk, digest};
+use super::shaky::{Fault, Shaky};
 
 /// The other registry, and what it was asked.
 struct Other {
@@ -291,6 +292,37 @@ async fn what_may_be_out_of_date_says_so() {
     assert_eq!((status, warning), (200, expected));
     let (status, headers, _) = send(&trusting, "GET", path).await;
     assert_eq!((status, headers.get("warning")), (200, None));
+}
+
+/// A storage that cannot take what a tag names now is no upstream that cannot be reached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_stored_is_not_taken_for_out_of_date() {
+    let other = Other::start().await;
+    let (mut n, mut refused) = (0, 0);
+    loop {
+        let store = Shaky::default();
+        let here = Desk::shaky(&store, Config::default());
+        let upstream = hub(&other.address.to_string(), Proxies::default());
+        let here = Registry::new(here.registry.storage().clone(), Config::default())
+            .with_upstreams(vec![upstream], std::path::PathBuf::new());
+        let path = format!("/v2/hub/app/manifests/v{n}");
+        let tag = format!("v{n}");
+        other.desk.push_image("app", &tag, "old").await;
+        assert_eq!(send(&here, "GET", &path).await.0, 200);
+        let new = other.desk.push_image("app", &tag, "new").await;
+        store.fail(n, Fault::Refused);
+        let (status, headers, body) = send(&here, "GET", &path).await;
+        match status {
+            200 => assert_eq!((body, headers.get("warning")), (new.into(), None), "at {n}"),
+            status => assert_eq!(status, 503, "at {n}"),
+        }
+        refused += usize::from(status != 200);
+        if !store.heal() {
+            break;
+        }
+        n += 1;
+    }
+    assert!(refused > 2, "{refused} of {n}");
 }
 
 /// A prefix within another is its own.
