@@ -93,11 +93,18 @@ impl Visit<'_> {
         let visible = |repository: &Repository| self.may_pull(repository);
         let room = self.room(repository).await?;
         let is_new = room.is_some() && storage.blob(repository, digest).await?.is_none();
+        let room = room.filter(|_| is_new);
+        // Before anybody here can count on it.
+        if let (Some(room), Some(from)) = (room, from.filter(|from| visible(from)))
+            && let Some(size) = storage.blob(from, digest).await?
+        {
+            room.require(size)?;
+        }
         if !storage.mount(repository, digest, from, &visible).await? {
             return Ok(false);
         }
-        // How large it is shows when it is here.
-        if let Some(room) = room.filter(|_| is_new)
+        // Of one that comes from anywhere it shows how large it is when it is here.
+        if let Some(room) = room
             && let Some(size) = storage.blob(repository, digest).await?
             && let Err(refusal) = room.require(size)
         {
