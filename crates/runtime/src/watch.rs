@@ -189,8 +189,11 @@ impl Watcher {
 
     /// Somebody knocks.
     fn answer(&mut self) {
-        let Some(Ok(Some(client))) = self.door.as_ref().map(|door| door.listener.accept()) else {
-            return;
+        let client = match self.door.as_ref().map(|door| door.listener.accept()) {
+            Some(Ok(Some(client))) => client,
+            Some(Ok(None)) | None => return,
+            // Out of descriptors, for so many wait: whoever knocks goes on knocking.
+            Some(Err(_)) => return std::thread::sleep(TICK),
         };
         if client.set_patience(PATIENCE).is_err() {
             return;

@@ -162,7 +162,7 @@ impl Planner<'_> {
         name: &str,
         span: Span,
     ) -> Result<(StepId, ImageConfig)> {
-        let key = (wanted.full(), platform.to_string());
+        let key = (wanted.full(), platform.with_version());
         if let Some(known) = self.images.get(&key) {
             return Ok(known.clone());
         }

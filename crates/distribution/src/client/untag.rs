@@ -21,7 +21,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// The registry does not delete manifests either, or somebody moves the tag meanwhile. Then it is as it was.
+    /// The registry does not delete manifests either: then the tag is as it was. [`Error::Answer`] if it does something else than
+    /// it did a moment ago, or somebody moves the tag meanwhile.
     pub async fn untag(&self, tag: &Tag) -> Result<bool> {
         let which = Which::Tag(tag.clone());
         let Some(before) = self.find(&which).await? else {
@@ -44,9 +45,17 @@ impl Repository {
         self.put_manifest(&which, kind, manifest).await?;
         if let Err(error) = self.delete_manifest(&digest).await {
             let back = self.put_manifest(&which, &before.media_type, before.bytes);
-            // The first error is the one that counts.
-            back.await.ok();
-            return Err(error);
+            return Err(match back.await {
+                Ok(_) => error,
+                Err(_) => {
+                    let what = format!("tag `{tag}` of `{}/{}`", self.registry(), self.name());
+                    let why = format!(
+                        "it deleted a manifest before, but not the empty one that the tag names now, nor may the tag name `{}` again",
+                        before.digest
+                    );
+                    Error::answer(&what, why)
+                }
+            });
         }
         // It is small, and not every registry lets blobs go.
         self.delete_blob(&descriptor.digest).await.ok();

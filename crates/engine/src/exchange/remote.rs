@@ -286,8 +286,11 @@ impl Engine {
             };
             match (deleted, &which) {
                 (Err(error), Which::Tag(tag)) if refused(&error) => {
-                    // That it deletes no tags says more than what the way round fails of.
-                    repository.untag(tag).await.map_err(|_| error.into())
+                    repository.untag(tag).await.map_err(|other| match other {
+                        ClientError::Answer { .. } => other.into(),
+                        // That it deletes no tags says more than what the way round fails of.
+                        _ => error.into(),
+                    })
                 }
                 (deleted, _) => Ok(deleted?),
             }

@@ -188,17 +188,33 @@ fn a_tag_that_does_not_go_names_again_what_it_named() {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use testkit::registry::{Act, Reply, faulty_registry};
-    let deleted = AtomicUsize::new(0);
-    let registry = faulty_registry(move |ask, _| match ask.method.as_str() {
-        "DELETE" if ask.path.ends_with("/manifests/1") => Act::Reply(Reply::status(405)),
-        // The trial works, and what counts does not.
-        "DELETE" if deleted.fetch_add(1, Ordering::Relaxed) > 0 => Act::Reply(Reply::status(403)),
-        _ => Act::Serve,
-    });
-    let name = format!("{}/a/b:1", registry.host());
-    let place = super::journeys::built(&name);
-    let digest = place.push(&name).unwrap().digest;
-    place.engine.remote_remove(&name).unwrap_err();
-    assert_eq!(registry.count("DELETE", "/manifests/sha256"), 2);
-    assert_eq!(place.pull(&name).unwrap().digest, digest);
+    for goes_back in [true, false] {
+        let deleted = AtomicUsize::new(0);
+        let registry = faulty_registry(move |ask, _| {
+            let is_tag = ask.path.ends_with("/manifests/1");
+            let refuses = match ask.method.as_str() {
+                "DELETE" if is_tag => return Act::Reply(Reply::status(405)),
+                // The trial works, and what counts does not.
+                "DELETE" => deleted.fetch_add(1, Ordering::Relaxed) > 0,
+                "PUT" => is_tag && !goes_back && deleted.load(Ordering::Relaxed) > 1,
+                _ => false,
+            };
+            match refuses {
+                true => Act::Reply(Reply::status(403)),
+                false => Act::Serve,
+            }
+        });
+        let name = format!("{}/a/b:1", registry.host());
+        let place = super::journeys::built(&name);
+        let digest = place.push(&name).unwrap().digest;
+        let error = place.engine.remote_remove(&name).unwrap_err();
+        assert_eq!(registry.count("DELETE", "/manifests/sha256"), 2);
+        if goes_back {
+            assert_eq!(place.pull(&name).unwrap().digest, digest);
+        } else {
+            // Nobody else knows any more what it was.
+            let said = crate::support::message(&error);
+            assert!(said.contains(&digest.to_string()), "{said}");
+        }
+    }
 }
