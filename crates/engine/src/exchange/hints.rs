@@ -57,18 +57,20 @@ fn refused(error: &Client, asked: &Asked) -> Option<String> {
         (Kind::Unauthorized, Access::Somebody) => {
             Some(format!("`barque login {registry}` takes other credentials"))
         }
-        (Kind::Unauthorized | Kind::Denied, Access::Open | Access::Nobody) => Some(format!(
-            "`barque login {registry}` keeps credentials for it"
-        )),
+        (Kind::Unauthorized | Kind::Denied, Access::Open | Access::Nobody) => {
+            // Docker Hub, for one, says the same of what is private and of what is misspelt.
+            let or = match repository {
+                Some(_) => "; it may be that there is no such repository",
+                None => "",
+            };
+            Some(format!(
+                "`barque login {registry}` keeps credentials for it{or}"
+            ))
+        }
         (Kind::Unauthorized | Kind::Denied, _) => Some(format!(
             "the user who is logged in may not; `barque login {registry}` logs in as another"
         )),
-        (Kind::NotFound, Access::Nobody) => Some(format!(
-            "what is private is not shown to everybody: `barque login {registry}` logs in"
-        )),
-        (Kind::NotFound, _) if error.has(ErrorCode::NameUnknown) => Some(format!(
-            "`barque registry ls {registry}/` lists the repositories that it shows"
-        )),
+        // Who is told this may see the repository.
         (Kind::NotFound, _) if error.has(ErrorCode::ManifestUnknown) => {
             repository.as_ref().map(|repository| {
                 format!(
@@ -76,6 +78,12 @@ fn refused(error: &Client, asked: &Asked) -> Option<String> {
                 )
             })
         }
+        (Kind::NotFound, Access::Nobody) => Some(format!(
+            "what is private is not shown to everybody: `barque login {registry}` logs in"
+        )),
+        (Kind::NotFound, _) if error.has(ErrorCode::NameUnknown) => Some(format!(
+            "`barque registry ls {registry}/` lists the repositories that it shows"
+        )),
         _ => None,
     }
 }
@@ -142,6 +150,14 @@ mod tests {
             (
                 status(404, Access::Member, tag),
                 "`barque registry ls r.example/a/b`",
+            ),
+            (
+                status(404, Access::Nobody, tag),
+                "`barque registry ls r.example/a/b`",
+            ),
+            (
+                status(401, Access::Nobody, name),
+                "there is no such repository",
             ),
         ] {
             let hints = error.hints();
