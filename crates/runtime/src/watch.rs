@@ -88,6 +88,7 @@ enum Source {
     Parent,
     Door,
     Companion,
+    Waiting,
 }
 
 impl Watcher {
@@ -144,6 +145,8 @@ impl Watcher {
                 found.push((Source::Companion, begun.as_fd()));
             }
         }
+        let waiting = self.waiting.iter();
+        found.extend(waiting.map(|(client, _)| (Source::Waiting, client.as_fd())));
         found
     }
 
@@ -182,6 +185,9 @@ impl Watcher {
                     self.look_at_companions();
                     self.proceed();
                 }
+                // The client says nothing more; that something is to be read means that it is gone. Who reads what its program
+                // would have written must not wait for it.
+                Source::Waiting => self.waiting.retain(|(client, _)| !is_readable(client)),
             }
         }
         Ok(None)
@@ -238,7 +244,7 @@ impl Watcher {
             .waiting
             .pop_front_if(|(_, wish)| wish.may_begin(&self.companions))
         {
-            // The client says nothing more; that something is to be read means that it is gone.
+            // If it is not gone.
             if !is_readable(&client) {
                 self.begin(&client, wish);
             }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use runtime::detached::{self, Options};
+use runtime::detached::{self, Options, Status};
 use runtime::{Error, Exit, Joining, Stdio};
 
 use crate::bed::{Bed, is_root};
@@ -119,9 +119,43 @@ fn priv_a_container_that_is_held_can_be_killed() {
     eventually("the child", || bed.path("upper/ready").exists());
     let hold = runtime::hold(&dir).unwrap();
     runtime::door::signal(&dir, 9).unwrap();
-    eventually("the end", || detached::process(&dir).unwrap().is_none());
+    eventually("the end", || {
+        matches!(detached::status(&dir), Ok(Some(Status::Ended { .. })))
+    });
     drop(hold);
     assert_eq!(detached::wait(&dir).unwrap(), Some(Exit::Signal(9)));
+}
+
+#[test]
+fn priv_what_waits_and_goes_keeps_no_pipe_open() {
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+
+    if !is_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let dir = folder(&bed);
+    let spec = bed.spec(&["sleep", "1000"]);
+    detached::start(&spec, &dir, Options::default()).unwrap();
+    let hold = runtime::hold(&dir).unwrap();
+    let (mut output, writes) = std::io::pipe().unwrap();
+    let joining = Joining::like(&spec, ["true"].map(String::from).to_vec());
+    let wish = serde_json::json!({ "join": { "spec": joining, "tie": "to_us" } }).to_string();
+    let door = std::fs::File::open(&dir).unwrap();
+    let client = sys::socket::Connection::to(&door, "door.sock").unwrap();
+    let files = [writes.as_fd(); 3];
+    client.send(wish.as_bytes(), &files).unwrap();
+    // Who knocks later is heard later: the wish is known.
+    runtime::door::signal(&dir, 0).unwrap();
+    drop((client, writes));
+    let (tell, told) = channel();
+    std::thread::spawn(move || tell.send(output.read(&mut [0])));
+    let end = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(end.unwrap(), 0);
+    drop(hold);
+    runtime::door::signal(&dir, 9).unwrap();
+    detached::wait(&dir).unwrap();
 }
 
 #[test]
