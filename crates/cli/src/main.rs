@@ -26,5 +26,6 @@ fn main() -> ExitCode {
     if let Some(code) = engine::child_main_if_asked() {
         return ExitCode::from(code);
     }
+    engine::spare_memory();
     commands::main()
 }

@@ -124,6 +124,11 @@ pub fn child_main_if_asked() -> Option<u8> {
     store::upkeep_if_asked(&arguments).map(|done| u8::from(done.is_err()))
 }
 
+/// Makes this process keep less memory than it otherwise would; once, at its start.
+pub fn spare_memory() {
+    sys::memory::give_back_large_blocks();
+}
+
 /// Makes an ordinary user root of a user namespace of their own, which processes with several users and files of
 /// several owners need; does nothing for root. Gives what the user should know about it, if anything.
 ///

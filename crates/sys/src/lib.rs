@@ -10,6 +10,7 @@ pub mod copy;
 pub mod fs;
 pub mod lock;
 pub mod loop_device;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod network;
