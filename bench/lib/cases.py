@@ -18,6 +18,7 @@ class Case:
     name = title = ""
     ratio = None      # at most this many times the floor
     seconds = None    # or at most this long
+    writes_much = False
     per = 1           # steps that the bar and the shown time are for
 
     def __init__(self, data):
@@ -45,6 +46,7 @@ class Cold(Case):
 
 class CopyCold(Cold):
     name, title, ratio = "copy-cold", "`COPY . .` of 62,000 files, nothing cached", 2.0
+    writes_much = True
 
     def floor(self):
         return shell(f"cd {self.data.tree} && tar -cf - . | openssl dgst -sha256")
@@ -55,6 +57,7 @@ class CopyCold(Cold):
 
 class CopyCached(CopyCold):
     name, title, ratio = "copy-cached", "the same, all cached", 1.0
+    writes_much = False
 
     def floor(self):
         return shell(f"cd {self.data.tree} && find . -printf '%s %T@ %i %C@\\n' >/dev/null")
@@ -69,6 +72,7 @@ class CopyCached(CopyCold):
 
 class CopyOneChanged(CopyCached):
     name, title, ratio = "copy-one-changed", "the same, one file changed", 2.5
+    writes_much = True
     turn = 0
 
     def floor(self):
@@ -99,6 +103,7 @@ class CopyBig(CopyCold):
 
 class ImportPlain(Cold):
     name, title, ratio = "import-plain", "import that layer, plain, ready to run", 2.0
+    writes_much = True
 
     def floor(self):
         return ["openssl", "dgst", "-sha256", str(self.data.tree_tar)]
@@ -109,6 +114,7 @@ class ImportPlain(Cold):
 
 class ImportGzip(Cold):
     name, title, ratio = "import-gzip", "import that layer, gzip, ready to run", 1.3
+    writes_much = True
 
     def floor(self):
         return shell(f"gzip -dc {self.data.tree_gz} | openssl dgst -sha256")

@@ -25,21 +25,24 @@ def execute(argv, env):
     return done
 
 
-def settle():
-    """Makes what follows pay for itself alone.
+def settle(warm):
+    """Makes what follows pay for itself alone: what was written before is on the disk.
 
-    What was written before is on the disk, and there is free memory that is really there: a virtual machine gives free
-    pages back to its host and gets them again at the first touch. Writing 520 MB into the page cache then takes 1.3 s
-    instead of 0.09 s, whatever program writes them. Only pages that held a file's content count, so a file it is.
+    `warm`, for what writes much: there is free memory that is really there. A virtual machine gives free pages back to
+    its host and gets them again at the first touch. Writing 520 MB into the page cache then takes 1.3 s instead of
+    0.09 s, whatever program writes them. Only pages that held a file's content count, so a file it is. Not for what takes
+    milliseconds: giving pages back takes processor time, too.
     """
     os.sync()
+    if not warm:
+        return
     with tempfile.TemporaryFile(dir=DATA) as file:
         for _ in range(WARM // len(BLOCK)):
             file.write(BLOCK)
 
 
-def timed(argv, env):
-    settle()
+def timed(argv, env, warm=False):
+    settle(warm)
     started = time.perf_counter()
     execute(argv, env)
     return time.perf_counter() - started
@@ -85,10 +88,10 @@ def measure(case, floor, tools, rounds, rival_rounds):
             try:
                 if tool:
                     case.before(tool)
-                    seconds = timed(case.argv(tool), tool.env)
+                    seconds = timed(case.argv(tool), tool.env, case.writes_much)
                 else:
                     case.before_floor()
-                    seconds = timed(floor, {})
+                    seconds = timed(floor, {}, case.writes_much)
                 if turn > 0:
                     mine.seconds.append(seconds)
             except Failed as error:
