@@ -18,4 +18,5 @@
 
 pub mod client;
 pub mod server;
+mod tcp;
 pub mod wire;

@@ -211,8 +211,7 @@ async fn dial(origin: &Origin, public_only: bool, patience: Duration) -> Result<
         };
         match within(patience, origin, attempt).await {
             Ok(stream) => {
-                // Requests are small and answers are waited for.
-                stream.set_nodelay(true).ok();
+                crate::tcp::prepare(&stream);
                 return Ok(stream);
             }
             Err(error) => last = error,

@@ -132,7 +132,7 @@ impl Accepted {
         let registry = self.registry.clone();
         let counted = registry.metrics.connection();
         let limits = &registry.config.limits;
-        self.stream.set_nodelay(true).ok();
+        crate::tcp::prepare(&self.stream);
         let mut peer = Peer {
             address: Some(self.from.ip()),
             outbox: None,
