@@ -93,7 +93,7 @@ pub struct Finished {
 /// A layer in the making, in a directory of its own.
 ///
 /// Either takes a tar as it is ([`copy_tar`](Self::copy_tar)), or builds one from entries in the order of the calls; the same
-/// calls give the same bytes. A second thread hashes and writes, so that the caller only reads. Memory is bounded: 2 MB of
+/// calls give the same bytes. A second thread hashes and writes, so that the caller only reads, unless the layer is small. Memory is bounded: 2 MB of
 /// buffers, and about 130 bytes and its name for each entry until [`finish`](Self::finish).
 ///
 /// Nothing is synced. Dropped before `finish`, or after an error, it leaves unfinished files in the directory, which the
@@ -164,11 +164,12 @@ impl Ingest {
         self.collector.start_at(self.pipe.total());
         loop {
             let bytes = self.pipe.load(source).map_err(pipe_error)?;
-            if bytes.is_empty() {
-                break;
-            }
+            let last = bytes.len() < pipe::BUFFER;
             self.collector.feed(bytes)?;
             self.check_limit()?;
+            if last {
+                break;
+            }
         }
         self.collector.end()
     }

@@ -3,6 +3,9 @@
 //! A fixed number of buffers goes round, so memory is bounded and the caller waits when the disk or the hash cannot follow. Where
 //! reading is cheap, hashing is what takes long, and the reader writes too; where reading is dear (many small files, inflating),
 //! the second thread has the time for it. The length of the queue says which it is.
+//!
+//! What fits into one buffer is hashed and written here at the end, without a second thread: an image may have hundreds of such
+//! layers.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -35,6 +38,8 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 
 /// Size of a buffer: large enough that handing it over costs nothing, small enough to stay in the cache between the two threads.
 pub(super) const BUFFER: usize = 256 << 10;
+/// How the first buffer begins: it grows to the size of the others if the layer is no small one.
+const FIRST: usize = 32 << 10;
 /// Buffers in the round.
 const BUFFERS: usize = 8;
 
@@ -59,26 +64,22 @@ pub(super) struct Pipe {
     current: Vec<u8>,
     len: usize,
     total: u64,
-    full: Option<SyncSender<Full>>,
-    free: Receiver<Vec<u8>>,
     file: Arc<File>,
-    /// Buffers on their way through the second thread.
+    /// From the second buffer on.
+    worker: Option<Worker>,
+}
+
+/// The second thread, and the ways to it and back.
+struct Worker {
+    full: SyncSender<Full>,
+    free: Receiver<Vec<u8>>,
+    /// Buffers on their way through it.
     waiting: Arc<AtomicUsize>,
-    worker: Option<JoinHandle<io::Result<Digest>>>,
+    thread: JoinHandle<io::Result<Digest>>,
 }
 
-impl std::fmt::Debug for Pipe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipe")
-            .field("total", &self.total)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Pipe {
-    /// Starts writing `path`, which must not exist.
-    pub(super) fn create(path: &Path) -> sys::fs::Result<Self> {
-        let file = Arc::new(sys::fs::create_new(path)?);
+impl Worker {
+    fn start(out: Arc<File>) -> io::Result<Self> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (full, filled) = sync_channel::<Full>(BUFFERS);
         let (give_back, free) = sync_channel(BUFFERS);
@@ -86,8 +87,8 @@ impl Pipe {
             // The channel has room for all of them.
             give_back.send(vec![0; BUFFER]).ok();
         }
-        let (out, done) = (Arc::clone(&file), Arc::clone(&waiting));
-        let worker = std::thread::Builder::new()
+        let done = Arc::clone(&waiting);
+        let thread = std::thread::Builder::new()
             .name("layer-hash".to_owned())
             .spawn(move || {
                 let mut hasher = oci::Hasher::sha256();
@@ -102,18 +103,41 @@ impl Pipe {
                     give_back.send(full.bytes).ok();
                 }
                 Ok(hasher.finish())
-            })
-            .context("start the thread that hashes", path)?;
+            })?;
+        Ok(Self {
+            full,
+            free,
+            waiting,
+            thread,
+        })
+    }
+
+    /// Waits until it has done all that it was given.
+    fn join(self) -> io::Result<Digest> {
+        drop(self.full);
+        let lost = || io::Error::other("the thread that writes it is gone");
+        self.thread.join().unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl std::fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipe")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipe {
+    /// Starts writing `path`, which must not exist.
+    pub(super) fn create(path: &Path) -> sys::fs::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            current: vec![0; BUFFER],
+            current: vec![0; FIRST],
             len: 0,
             total: 0,
-            full: Some(full),
-            free,
-            file,
-            waiting,
-            worker: Some(worker),
+            file: Arc::new(sys::fs::create_new(path)?),
+            worker: None,
         })
     }
 
@@ -128,8 +152,9 @@ impl Pipe {
             return Ok(());
         }
         let sent = self.send()?;
-        match self.free.recv() {
-            Ok(buffer) if sent => {
+        let next = self.worker.as_ref().map(|worker| worker.free.recv());
+        match next {
+            Some(Ok(buffer)) if sent => {
                 self.current = buffer;
                 Ok(())
             }
@@ -142,9 +167,15 @@ impl Pipe {
 
     /// Hands the current buffer over. `false` if nobody takes it.
     fn send(&mut self) -> sys::fs::Result<bool> {
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => Worker::start(Arc::clone(&self.file))
+                .context("start the thread that hashes", &self.path)?,
+        };
+        let worker = self.worker.insert(worker);
         let at = self.total - self.len as u64;
         let mut to_write = Some(at);
-        if self.waiting.load(Ordering::Relaxed) >= BEHIND {
+        if worker.waiting.load(Ordering::Relaxed) >= BEHIND {
             self.file
                 .write_all_at(&self.current[..self.len], at)
                 .context("write", &self.path)?;
@@ -155,31 +186,26 @@ impl Pipe {
             len: std::mem::take(&mut self.len),
             to_write,
         };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Ok(self
-            .full
-            .as_ref()
-            .is_some_and(|sender| sender.send(full).is_ok()))
+        worker.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(worker.full.send(full).is_ok())
     }
 
     fn join(&mut self) -> sys::fs::Result<Digest> {
-        self.full = None;
-        let lost = || io::Error::other("the thread that writes it is gone");
-        let worker = self
-            .worker
-            .take()
-            .ok_or_else(lost)
-            .context("write", &self.path)?;
-        worker
-            .join()
-            .unwrap_or_else(|_| Err(lost()))
-            .context("write", &self.path)
+        let Some(worker) = self.worker.take() else {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("write", &self.path);
+        };
+        worker.join().context("write", &self.path)
     }
 
     /// Room in the current buffer, never empty.
     fn room(&mut self) -> sys::fs::Result<&mut [u8]> {
         if self.len == self.current.len() {
-            self.turn()?;
+            if self.len < BUFFER {
+                // The first one, see [`FIRST`].
+                self.current.resize((2 * self.len).min(BUFFER), 0);
+            } else {
+                self.turn()?;
+            }
         }
         Ok(&mut self.current[self.len..])
     }
@@ -235,10 +261,10 @@ impl Pipe {
         Ok(done)
     }
 
-    /// Hands over what there is, then fills a buffer from `source` and shows it. Empty at the end of `source`, and only then
-    /// shorter than [`BUFFER`].
+    /// Hands over what there is, then fills a buffer from `source` and shows it. It is shorter than [`BUFFER`] at the end of `source`
+    /// only, and nothing may be loaded after that.
     ///
-    /// The shown bytes are on their way with the next call that puts something in.
+    /// The shown bytes are on their way with the next call that puts something in, or with the end.
     pub(super) fn load(&mut self, source: &mut dyn Read) -> Result<&[u8]> {
         self.turn()?;
         self.fill(source, BUFFER as u64)?;
@@ -247,11 +273,19 @@ impl Pipe {
 
     /// Waits until everything is written.
     pub(super) fn finish(mut self) -> sys::fs::Result<Sum> {
-        if self.len > 0 {
-            // If the thread has ended, `join` says why.
-            self.send()?;
-        }
-        let digest = self.join()?;
+        let digest = if self.worker.is_none() {
+            let bytes = &self.current[..self.len];
+            self.file
+                .write_all_at(bytes, 0)
+                .context("write", &self.path)?;
+            Digest::sha256_of(bytes)
+        } else {
+            if self.len > 0 {
+                // If the thread has ended, `join` says why.
+                self.send()?;
+            }
+            self.join()?
+        };
         Ok(Sum {
             digest,
             file: Arc::clone(&self.file),
@@ -262,7 +296,6 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         // An unfinished layer is dropped by its owner, who removes the directory: no thread may still write into it.
-        self.full = None;
         if let Some(worker) = self.worker.take() {
             worker.join().ok();
         }
