@@ -1,25 +1,25 @@
 //! One download of a thing at a time, however many processes want it.
 //!
-//! Who fetches holds the lock on `tmp/fetch-<hash>.lock`; others look again until they get it, and then find the thing in the store. The lock
-//! ends with its holder, so nobody waits for the dead.
+//! Who fetches holds the lock on a place in `tmp/turns.lock` that the digest says; others look again until they get it, and then find the
+//! thing in the store. The lock ends with its holder, so nobody waits for the dead. That two things have the same place is rare, and then one
+//! of them waits for the other.
 //!
 //! Of a large blob whose download broke off, what came is in `tmp/partial-<hash>`, which only the holder of the lock touches. It is no
 //! content: whoever goes on hashes it like bytes from the network.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use oci::Digest;
-use sys::fs::{self, Context as _};
-use sys::lock::{Lock, Mode};
+use sys::fs;
+use sys::lock::Place;
 
 use crate::error::Result;
 use crate::lease::Lease;
 use crate::store::Store;
 
-/// How names of these locks in `tmp/` begin.
-pub(crate) const PREFIX: &str = "fetch-";
+/// The file whose places are locked.
+pub(crate) const TURNS_LOCK: &str = "turns.lock";
 
 /// How names of downloads that broke off begin.
 pub(crate) const PARTIAL: &str = "partial-";
@@ -32,9 +32,8 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 #[must_use = "dropping it lets the next one in"]
 pub struct Turn {
     digest: Digest,
-    path: PathBuf,
     partial: PathBuf,
-    _lock: Lock,
+    _lock: Place,
 }
 
 impl Turn {
@@ -69,29 +68,21 @@ impl Lease {
     ///
     /// The lock file cannot be made.
     pub fn try_turn(&self, digest: &Digest) -> Result<Option<Turn>> {
-        let path = self.turn_path(digest);
-        let lock = Lock::try_acquire(&path, Mode::Exclusive)?;
-        Ok(match lock {
-            Some(lock) if is_named(&lock, &path)? => Some(Turn {
-                digest: *digest,
-                partial: partial(self.store(), digest),
-                path,
-                _lock: lock,
-            }),
-            _ => None,
-        })
-    }
-
-    fn turn_path(&self, digest: &Digest) -> PathBuf {
-        turn_path(
-            self.store(),
-            &format!("{}-{}", digest.algorithm().name(), digest.hex()),
-        )
+        let lock = lock(self.store(), digest)?;
+        Ok(lock.map(|lock| Turn {
+            digest: *digest,
+            partial: partial(self.store(), digest),
+            _lock: lock,
+        }))
     }
 }
 
-fn turn_path(store: &Store, what: &str) -> PathBuf {
-    store.folder().tmp().join(format!("{PREFIX}{what}.lock"))
+fn lock(store: &Store, digest: &Digest) -> Result<Option<Place>> {
+    let first = &digest.hex()[..8];
+    // Its digits are hexadecimal.
+    let place = u32::from_str_radix(first, 16).unwrap_or(0);
+    let path = store.folder().tmp().join(TURNS_LOCK);
+    Ok(Place::try_acquire(&path, place)?)
 }
 
 /// Takes downloads away that nobody went on with for so long, or all that nobody is at. Returns their bytes.
@@ -105,38 +96,18 @@ pub(crate) fn sweep_partial(store: &Store, name: &str, all: bool) -> Result<u64>
     if !all && age.is_none_or(|age| age < KEPT) {
         return Ok(0);
     }
-    let what = name.strip_prefix(PARTIAL).unwrap_or(name);
-    let lock_path = turn_path(store, what);
-    let Some(lock) = Lock::try_acquire(&lock_path, Mode::Exclusive)? else {
-        return Ok(0);
+    let digest = name
+        .strip_prefix(PARTIAL)
+        .and_then(|what| what.replacen('-', ":", 1).parse().ok());
+    let _lock = match &digest {
+        None => None,
+        Some(digest) => match lock(store, digest)? {
+            Some(lock) => Some(lock),
+            None => return Ok(0),
+        },
     };
-    if !is_named(&lock, &lock_path)? {
-        return Ok(0);
-    }
     fs::optional(fs::remove_file(&path))?;
-    fs::optional(fs::remove_file(&lock_path))?;
     Ok(meta.len())
-}
-
-fn is_named(lock: &Lock, path: &Path) -> Result<bool> {
-    Ok(lock.file().metadata().context("stat", path)?.nlink() > 0)
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // Before the lock goes, so that nobody can have taken it. What stays is swept.
-        fs::remove_file(&self.path).ok();
-    }
-}
-
-/// Takes the lock file of somebody who died away.
-pub(crate) fn sweep(path: &Path) -> Result<()> {
-    if let Some(lock) = Lock::try_acquire(path, Mode::Exclusive)?
-        && is_named(&lock, path)?
-    {
-        fs::optional(fs::remove_file(path))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -30,12 +30,10 @@ impl Store {
         for entry in fs::read_dir(&tmp)? {
             let name = entry.context("list", &tmp)?.file_name();
             let name = name.to_string_lossy();
-            if name == UPKEEP_LOCK {
+            if name == UPKEEP_LOCK || name == fetch::TURNS_LOCK {
                 continue;
             }
-            if name.starts_with(fetch::PREFIX) {
-                fetch::sweep(&tmp.join(&*name))?;
-            } else if name.starts_with(fetch::PARTIAL) {
+            if name.starts_with(fetch::PARTIAL) {
                 fetch::sweep_partial(self, &name, false)?;
             } else if name.starts_with(TRASH) {
                 self.untidy();

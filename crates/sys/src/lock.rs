@@ -1,6 +1,9 @@
-//! Advisory locks on whole files (`flock`), released when the guard or the process goes.
+//! Advisory locks, released when the guard or the process goes: on whole files (`flock`), and on one of very many places in a file
+//! (`F_OFD_SETLK`), for what would otherwise need a file of its own each time.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -88,9 +91,62 @@ impl Lock {
     }
 }
 
+/// A held lock on one place in a file, which need not have so many bytes; dropping it releases it, and so does the end of the process.
+///
+/// It belongs to the open file, not to the process: threads of one process keep each other out too. It does not know of [`Lock`].
+#[derive(Debug)]
+#[must_use = "dropping the guard releases the lock"]
+pub struct Place {
+    _file: File,
+}
+
+impl Place {
+    /// Takes the lock on the place `at` of `path` if nobody has it, creating the file if it is missing; `None` if somebody has it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened or the file system has no such locks.
+    pub fn try_acquire(path: &Path, at: u32) -> Result<Option<Self>> {
+        let file = fs::open_or_create(path)?;
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: at.into(),
+            l_len: 1,
+            // Has to be so for this kind of lock.
+            l_pid: 0,
+        };
+        // SAFETY: the descriptor is open, and the kernel only reads the structure, which lives beyond the call.
+        let outcome = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        if outcome == 0 {
+            return Ok(Some(Self { _file: file }));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => Ok(None),
+            _ => Err(error).context("lock", path),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_one_file_are_held_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("places");
+        let take = |at| Place::try_acquire(&path, at).unwrap();
+        let first = take(7).unwrap();
+        assert!(take(7).is_none(), "also for threads of one process");
+        let last = take(u32::MAX).unwrap();
+        assert!(take(u32::MAX).is_none());
+        let whole = Lock::try_acquire(&path, Mode::Exclusive).unwrap();
+        assert!(whole.is_some(), "the two kinds do not know each other");
+        drop((first, last));
+        assert!(take(7).is_some());
+    }
 
     #[test]
     fn exclusive_excludes_and_ends_with_the_guard() {
