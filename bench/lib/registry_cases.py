@@ -128,7 +128,11 @@ class Manifests(Case):
 
 
 class SmallLayers(Case):
-    """200 layers of about 10 kB each, pushed to and pulled from docker-registry and our own server."""
+    """200 layers of about 10 kB each, pushed to and pulled from docker-registry and our own server.
+
+    Nothing is deleted until all turns are over: for five seconds ext4 passes over the inodes that were deleted nearby, one by one,
+    with each file that is made. That would fall to whoever makes more files, and nobody deletes a thousand before they pull.
+    """
 
     name = "small-layers"
 
@@ -138,13 +142,13 @@ class SmallLayers(Case):
         barque.fresh()
         execute([barque.program, "load", "-q", "-i", str(layout)], barque.env)
         store = barque.store
-        back = self.setting.work / "back"
+        done = []
         for server in reversed(self.servers):
             push = self.row(f"push of 200 small layers to {server.name}, by barque and by skopeo", "s", 0.5)
             pull = self.row(f"pull of them from {server.name}", "s", 0.5)
             for turn in self.turns():
                 for side in ["barque", "skopeo"]:
-                    server.restart()
+                    server.restart(keep=True)
                     image = f"{server.host}/small:1"
                     skopeo = ["skopeo", "--insecure-policy", "copy", "-q"]
                     there = [f"docker://{image}"]
@@ -157,16 +161,18 @@ class SmallLayers(Case):
                     push_seconds = timed(argv, barque.env)
                     if side == "barque":
                         execute([barque.program, "rmi", image], barque.env)
-                        barque.fresh_beside(store)
+                        barque.fresh_beside()
+                        done.append(barque.store)
                         argv = [barque.program, "pull", "-q", image]
                     else:
-                        shutil.rmtree(back, ignore_errors=True)
-                        argv = [*skopeo, "--src-tls-verify=false", *there, f"oci:{back}:small"]
+                        done.append(self.setting.work / f"back-{len(done)}")
+                        argv = [*skopeo, "--src-tls-verify=false", *there, f"oci:{done[-1]}:small"]
                     pull_seconds = timed(argv, barque.env)
                     if turn > 0:
                         push.add(side, push_seconds)
                         pull.add(side, pull_seconds)
-        shutil.rmtree(store, ignore_errors=True)
+        for folder in [store, *done]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ManyFiles(Case):

@@ -16,17 +16,22 @@ def free_port():
 
 
 class Server:
-    """A registry on the loopback device. `restart` begins with an empty folder."""
+    """A registry on the loopback device. `restart` begins with an empty folder, and deletes the last one unless told not to."""
 
     name = ""
 
     def __init__(self, work):
-        self.folder = work / f"server-{self.name}"
+        self.work = work
+        self.folders = []
         self.log = open(work / f"{self.name}.log", "a")
         self.process = None
 
-    def restart(self):
-        self.close()
+    def restart(self, keep=False):
+        self.end()
+        if not keep:
+            self.clear()
+        self.folder = self.work / f"server-{self.name}-{len(self.folders)}"
+        self.folders.append(self.folder)
         self.folder.mkdir(parents=True)
         self.port = free_port()
         self.process = subprocess.Popen(self.argv(), stdout=self.log, stderr=self.log, env={**os.environ, **self.env()})
@@ -61,7 +66,7 @@ class Server:
             peak = next(line for line in file if line.startswith("VmHWM"))
         return int(peak.split()[1]) * 1024 / 1e6
 
-    def close(self):
+    def end(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -69,7 +74,14 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def clear(self):
+        while self.folders:
+            shutil.rmtree(self.folders.pop(), ignore_errors=True)
+
+    def close(self):
+        self.end()
+        self.clear()
 
 
 class BarqueServer(Server):

@@ -25,10 +25,9 @@ class Barque:
         self.store = self.work / f"barque-{self.number}"
         self.env["BARQUE_ROOT"] = str(self.store)
 
-    def fresh_beside(self, kept):
-        """Another folder, while `kept` stays."""
-        if self.store == kept:
-            self.store = None
+    def fresh_beside(self):
+        """Another folder, while the last one stays: whoever calls has to delete it."""
+        self.store = None
         self.fresh()
 
     def build(self, context, dockerfile, tag):
