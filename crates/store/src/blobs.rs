@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use oci::{Descriptor, DiffId, Digest, Hasher, MAX_DOCUMENT_SIZE};
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 use sys::fs::{self, Context as _};
 
 use crate::change::Content;
@@ -16,7 +16,7 @@ use crate::db;
 use crate::error::{Error, Mismatch, Result};
 use crate::fetch::{self, Turn};
 use crate::lease::Lease;
-use crate::publish::publish;
+use crate::publish::{Arrival, publish};
 use crate::store::Store;
 
 /// Bytes in the store.
@@ -220,7 +220,14 @@ impl BlobIngest {
     ///
     /// [`Error::Mismatch`] if size or digest differ from what was expected. In every error case the store is as it was,
     /// and the file is gone unless [`Lease::resume_blob`] made it: that one stays for another attempt until it is published.
-    pub fn publish(mut self) -> Result<Blob> {
+    pub fn publish(self) -> Result<Blob> {
+        let finished = self.finish()?;
+        publish(&finished.ingest.lease, &[&finished], None)?;
+        Ok(finished.published())
+    }
+
+    /// Ends the blob: it is what was expected, and waits for its publication.
+    pub(crate) fn finish(self) -> Result<FinishedBlob> {
         let digest = self.hasher.clone().finish();
         let wrong = self
             .expected
@@ -238,31 +245,64 @@ impl BlobIngest {
                 found_size: self.written,
             })));
         }
-        let store = self.lease.store();
-        let size = self.written;
-        let place = store.folder().blob(&digest);
-        publish(
-            &self.lease,
-            &Content::Blob(digest),
-            &self.path,
-            || has_size(&place, size),
-            |db| {
-                db.prepare_cached(
-                    "INSERT INTO blob (digest, size, created, boot) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (digest) DO UPDATE SET size = ?2, boot = ?4",
-                )?
-                .execute((
-                    digest.to_string(),
-                    db::number(size),
-                    store.now(),
-                    &store.inner.boot,
-                ))?;
-                Ok(())
-            },
-        )?;
+        let place = self.lease.store().folder().blob(&digest);
+        Ok(FinishedBlob {
+            blob: Blob::new(digest, self.written, place),
+            ingest: self,
+        })
+    }
+}
+
+/// A blob that is complete, and not in the store yet; dropping it takes it back as [`BlobIngest`] does.
+#[derive(Debug)]
+pub(crate) struct FinishedBlob {
+    /// What it will be.
+    blob: Blob,
+    ingest: BlobIngest,
+}
+
+impl FinishedBlob {
+    pub(crate) const fn digest(&self) -> &Digest {
+        &self.blob.digest
+    }
+
+    pub(crate) const fn size(&self) -> u64 {
+        self.blob.size
+    }
+
+    /// What is in the store now.
+    pub(crate) fn published(mut self) -> Blob {
         // Where the store had it already, the file is still there.
-        self.keeps = false;
-        Ok(Blob::new(digest, size, place))
+        self.ingest.keeps = false;
+        self.blob
+    }
+}
+
+impl Arrival for FinishedBlob {
+    fn content(&self) -> Content {
+        Content::Blob(self.blob.digest)
+    }
+
+    fn finished(&self) -> &Path {
+        &self.ingest.path
+    }
+
+    fn is_intact(&self) -> bool {
+        has_size(&self.blob.path, self.blob.size)
+    }
+
+    fn record(&self, db: &Connection, store: &Store) -> Result<()> {
+        db.prepare_cached(
+            "INSERT INTO blob (digest, size, created, boot) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (digest) DO UPDATE SET size = ?2, boot = ?4",
+        )?
+        .execute((
+            self.blob.digest.to_string(),
+            db::number(self.blob.size),
+            store.now(),
+            &store.inner.boot,
+        ))?;
+        Ok(())
     }
 }
 
@@ -401,13 +441,23 @@ impl Store {
             if !Content::Blob(form.digest).is_recorded(db)? {
                 return Err(Error::MissingBlob(form.digest));
             }
-            db.prepare_cached(
-                "INSERT OR REPLACE INTO compressed (blob, diff_id, media_type, size) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((form.digest.to_string(), layer.to_string(), &form.media_type, db::number(form.size)))?;
-            Ok(())
+            record_compressed(db, layer, form)
         })
     }
+}
+
+/// Notes that a blob is a compressed form of a layer; the store has both.
+pub(crate) fn record_compressed(db: &Connection, layer: &DiffId, form: &Descriptor) -> Result<()> {
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO compressed (blob, diff_id, media_type, size) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute((
+        form.digest.to_string(),
+        layer.to_string(),
+        &form.media_type,
+        db::number(form.size),
+    ))?;
+    Ok(())
 }
 
 /// True if `path` is a regular file of this size: the cheap half of a check.

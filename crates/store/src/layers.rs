@@ -6,17 +6,17 @@
 use std::path::{Path, PathBuf};
 
 use layer::{Index, Ingest, LayerFiles, View};
-use oci::DiffId;
+use oci::{Descriptor, DiffId};
 use rusqlite::OptionalExtension as _;
 
 use sys::fs;
 
-use crate::blobs::has_size;
+use crate::blobs::{BlobIngest, FinishedBlob, has_size, record_compressed};
 use crate::change::Content;
 use crate::db;
 use crate::error::{Error, Mismatch, Result};
 use crate::lease::Lease;
-use crate::publish::publish;
+use crate::publish::{Arrival, publish};
 use crate::store::Store;
 
 /// A layer in the store.
@@ -190,25 +190,130 @@ impl LayerIngest {
     ///
     /// [`Error::Mismatch`] if they have another.
     pub fn publish_expecting(self, expected: &DiffId) -> Result<Layer> {
-        self.publish_if(|layer| {
-            if layer.diff_id == *expected {
-                return Ok(());
-            }
-            Err(Error::Mismatch(Box::new(Mismatch {
-                expected: *expected.digest(),
-                expected_size: None,
-                found: *layer.diff_id.digest(),
-                found_size: layer.size,
-            })))
+        self.publish_if(|layer| check(layer, expected))
+    }
+
+    /// Ends a layer together with the compressed bytes that it came as; [`Lease::publish_layers`] makes both visible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`], of the compressed bytes before that of the layer; what was expected tells which it is about. In
+    /// every error case the unfinished files are gone.
+    pub fn finish_with(
+        mut self,
+        expected: &DiffId,
+        blob: BlobIngest,
+        media_type: &str,
+    ) -> Result<FinishedLayer> {
+        let compressed = blob.finish()?;
+        let layer = self.finish()?;
+        check(&layer, expected)?;
+        Ok(FinishedLayer {
+            form: Descriptor::new(media_type, *compressed.digest(), compressed.size()),
+            layer,
+            ingest: self,
+            compressed,
         })
     }
 
     fn publish_if(mut self, check: impl FnOnce(&Layer) -> Result<()>) -> Result<Layer> {
+        let layer = self.finish()?;
+        check(&layer)?;
+        publish(&self.lease, &[&Arriving(&layer, &self.dir)], None)?;
+        Ok(layer)
+    }
+
+    /// Ends the layer, and says what it will be when it is in the store.
+    fn finish(&mut self) -> Result<Layer> {
         let ingest = self.ingest.take().expect("there until `self` is used up");
         let finished = ingest.finish().map_err(Box::new)?;
-        let layer = of_finished(&LayerFiles::in_dir(&self.dir), &finished)?;
-        check(&layer)?;
-        publish_layer(&self.lease, &self.dir, layer)
+        let mut layer = of_finished(&LayerFiles::in_dir(&self.dir), &finished)?;
+        let store = self.lease.store();
+        layer.dir = store.folder().layer(&layer.diff_id);
+        layer.created = store.now();
+        Ok(layer)
+    }
+}
+
+fn check(layer: &Layer, expected: &DiffId) -> Result<()> {
+    if layer.diff_id == *expected {
+        return Ok(());
+    }
+    Err(Error::Mismatch(Box::new(Mismatch {
+        expected: *expected.digest(),
+        expected_size: None,
+        found: *layer.diff_id.digest(),
+        found_size: layer.size,
+    })))
+}
+
+/// A layer that is complete, with the compressed bytes that it came as; dropping it takes both back.
+#[derive(Debug)]
+#[must_use = "it is not in the store before `Lease::publish_layers`"]
+pub struct FinishedLayer {
+    layer: Layer,
+    ingest: LayerIngest,
+    compressed: FinishedBlob,
+    /// What the compressed bytes are.
+    form: Descriptor,
+}
+
+impl Lease {
+    /// Makes layers visible, claimed by the lease, in one change of the store: an image may have hundreds, and a change takes
+    /// longer than to write a small one. Afterwards all are there, and known to belong to their compressed bytes, or none is.
+    ///
+    /// The bytes are not on the disk yet, see [`Store::upkeep`]. What the store has already is not replaced.
+    ///
+    /// # Errors
+    ///
+    /// Moving or recording them failed.
+    pub fn publish_layers(&self, layers: Vec<FinishedLayer>) -> Result<Vec<Descriptor>> {
+        let pairs: Vec<(Arriving<'_>, &FinishedBlob)> = layers
+            .iter()
+            .map(|it| (Arriving(&it.layer, &it.ingest.dir), &it.compressed))
+            .collect();
+        let arrivals: Vec<&dyn Arrival> = pairs
+            .iter()
+            .flat_map(|(layer, compressed)| [layer as &dyn Arrival, *compressed])
+            .collect();
+        publish(
+            self,
+            &arrivals,
+            Some(&|db| {
+                layers
+                    .iter()
+                    .try_for_each(|it| record_compressed(db, &it.layer.diff_id, &it.form))
+            }),
+        )?;
+        Ok(layers.into_iter().map(FinishedLayer::published).collect())
+    }
+}
+
+impl FinishedLayer {
+    fn published(self) -> Descriptor {
+        self.compressed.published();
+        self.form
+    }
+}
+
+/// A layer, and the directory in which its files are finished.
+struct Arriving<'a>(&'a Layer, &'a Path);
+
+impl Arrival for Arriving<'_> {
+    fn content(&self) -> Content {
+        Content::Layer(self.0.diff_id)
+    }
+
+    fn finished(&self) -> &Path {
+        self.1
+    }
+
+    fn is_intact(&self) -> bool {
+        self.0.has_tar() && self.0.has_current_index()
+    }
+
+    fn record(&self, db: &rusqlite::Connection, store: &Store) -> Result<()> {
+        record(db, self.0, Some(&store.inner.boot))
     }
 }
 
@@ -236,21 +341,6 @@ pub(crate) fn of_finished(files: &LayerFiles, finished: &layer::Finished) -> Res
         created: 0,
         dir: PathBuf::new(),
     })
-}
-
-/// Publishes the finished layer in `dir`, whose files agree with `layer`.
-pub(crate) fn publish_layer(lease: &Lease, dir: &Path, mut layer: Layer) -> Result<Layer> {
-    let store = lease.store();
-    layer.dir = store.folder().layer(&layer.diff_id);
-    layer.created = store.now();
-    publish(
-        lease,
-        &Content::Layer(layer.diff_id),
-        dir,
-        || layer.has_tar() && layer.has_current_index(),
-        |db| record(db, &layer, Some(&store.inner.boot)),
-    )?;
-    Ok(layer)
 }
 
 /// Writes the row of a layer, over an older one. Its directory is a new one.

@@ -94,7 +94,7 @@ pub use format::VERSION as FORMAT_VERSION;
 pub use fsck::{Finding, FsckOptions, FsckReport, Remedy};
 pub use images::{Image, NewImage};
 pub use indexes::{ImageIndex, NewIndex};
-pub use layers::{Layer, LayerIngest};
+pub use layers::{FinishedLayer, Layer, LayerIngest};
 pub use lease::Lease;
 pub use names::NameEvent;
 pub use prune::{PrunedRecords, RecordPolicy};

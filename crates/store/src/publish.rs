@@ -1,4 +1,4 @@
-//! Content on its way in: the strokes that make a finished file or directory part of the store.
+//! Content on its way in: the strokes that make finished files or directories part of the store.
 
 use std::path::Path;
 
@@ -8,43 +8,76 @@ use sys::fs;
 use crate::change::{Change, Content};
 use crate::error::Result;
 use crate::lease::Lease;
+use crate::store::Store;
 
-/// Makes `finished` the store's copy of `content`, claimed by `lease`.
+/// A finished file or directory that is to become the store's copy of its content.
+pub(crate) trait Arrival {
+    /// What it is.
+    fn content(&self) -> Content;
+
+    /// Where it is finished, in the folder of the lease.
+    fn finished(&self) -> &Path;
+
+    /// Whether the files of the copy that the store has are all there.
+    fn is_intact(&self) -> bool;
+
+    /// Writes its row, over an older one if there is one.
+    fn record(&self, db: &Connection, store: &Store) -> Result<()>;
+}
+
+/// What else is written in the transaction in which content arrives.
+pub(crate) type Note<'a> = &'a dyn Fn(&Connection) -> Result<()>;
+
+/// Makes all of `arrivals` part of the store at once, claimed by `lease`, and writes `note` when they are.
 ///
-/// If the store has it already and `intact` says that the files are all there, `finished` stays where it is and `false` is
-/// returned; copies whose files are damaged are replaced. `record` writes the row, over an older one if there is one.
+/// What the store has already, with all its files, stays where it is finished; a copy whose files are damaged is replaced.
 pub(crate) fn publish(
     lease: &Lease,
-    content: &Content,
-    finished: &Path,
-    intact: impl FnOnce() -> bool,
-    record: impl FnOnce(&Connection) -> Result<()>,
-) -> Result<bool> {
+    arrivals: &[&dyn Arrival],
+    note: Option<Note<'_>>,
+) -> Result<()> {
     let store = lease.store();
     let change = store.change()?;
     let known = change.transaction("announce content", |db| {
-        let known = content.is_recorded(db)?;
-        if known {
-            lease.add(db, content)?;
-        } else {
-            Change::announce(db, content)?;
-        }
-        Ok(known)
+        let announce = |arrival: &&dyn Arrival| {
+            let content = arrival.content();
+            let known = content.is_recorded(db)?;
+            if known {
+                lease.add(db, &content)?;
+            } else {
+                Change::announce(db, &content)?;
+            }
+            Ok(known)
+        };
+        arrivals.iter().map(announce).collect::<Result<Vec<_>>>()
     })?;
-    if known && intact() {
-        return Ok(false);
+    let mut moved = Vec::with_capacity(arrivals.len());
+    for (arrival, known) in arrivals.iter().zip(known) {
+        if known && arrival.is_intact() {
+            continue;
+        }
+        let place = arrival.content().path(store);
+        // Something without a row, or a damaged copy. Who reads the latter has it open and keeps it.
+        if store.folder().trash(&place)? {
+            store.untidy();
+        }
+        fs::rename(arrival.finished(), &place)?;
+        moved.push(arrival);
     }
-    let place = content.path(store);
-    // Something without a row, or a damaged copy. Who reads the latter has it open and keeps it.
-    if store.folder().trash(&place)? {
+    if moved.is_empty() && note.is_none() {
+        return Ok(());
+    }
+    change.transaction("record content", |db| {
+        for arrival in &moved {
+            let content = arrival.content();
+            arrival.record(db, store)?;
+            lease.add(db, &content)?;
+            Change::arrived(db, &content)?;
+        }
+        note.map_or(Ok(()), |note| note(db))
+    })?;
+    if !moved.is_empty() {
         store.untidy();
     }
-    fs::rename(finished, &place)?;
-    change.transaction("record content", |db| {
-        record(db)?;
-        lease.add(db, content)?;
-        Change::arrived(db, content)
-    })?;
-    store.untidy();
-    Ok(true)
+    Ok(())
 }

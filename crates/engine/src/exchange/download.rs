@@ -10,6 +10,7 @@ use store::{BlobIngest, Lease, Turn};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use super::small::{self, Writer};
 use super::source;
 use super::{Event, Events, ExchangeError, Meter};
 use crate::Error;
@@ -24,9 +25,13 @@ pub(crate) const WORTH_KEEPING: u64 = 1 << 20;
 /// How long one waits before one looks whether another process has brought a layer.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How many small layers are asked for at once.
+const AT_ONCE: usize = 12;
+
 /// How many layers move at once, until one fails.
 #[derive(Debug, Clone)]
 pub(crate) struct Lanes {
+    small: Arc<Semaphore>,
     all: Arc<Semaphore>,
     large: Arc<Semaphore>,
     stop: Arc<watch::Sender<bool>>,
@@ -42,6 +47,7 @@ pub(crate) struct Lane {
 impl Lanes {
     pub(crate) fn new() -> Self {
         Self {
+            small: Arc::new(Semaphore::new(AT_ONCE)),
             all: Arc::new(Semaphore::new(6)),
             large: Arc::new(Semaphore::new(3)),
             stop: Arc::new(watch::Sender::new(false)),
@@ -63,17 +69,25 @@ impl Lanes {
             .ok();
     }
 
-    /// Waits for all tasks. The first error stops the others, and is the one that counts.
+    /// Waits for all tasks. The first error stops the others, and is the one that counts, unless it only says that another did.
     pub(crate) async fn finish(&self, mut tasks: JoinSet<Result<(), Error>>) -> Result<(), Error> {
         let mut outcome = Ok(());
         while let Some(done) = tasks.join_next().await {
             let done = done.map_err(Error::from).and_then(|done| done);
-            if done.is_err() && outcome.is_ok() {
+            if done.is_err() && (outcome.is_ok() || only_stopped(&outcome)) {
                 self.stop();
                 outcome = done;
             }
         }
         outcome
+    }
+
+    /// For a small layer: what it takes is the time until the answer, not the network.
+    async fn enter_small(&self) -> Lane {
+        Lane {
+            _all: self.small.clone().acquire_owned().await.ok(),
+            _large: None,
+        }
     }
 
     pub(crate) async fn enter(&self, size: u64) -> Lane {
@@ -90,6 +104,10 @@ impl Lanes {
     }
 }
 
+fn only_stopped(outcome: &Result<(), Error>) -> bool {
+    matches!(outcome, Err(Error::Exchange(error)) if error.is_interrupted())
+}
+
 /// A layer to be brought.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
@@ -98,49 +116,63 @@ pub(crate) struct Wanted {
     pub(crate) diff_id: DiffId,
 }
 
-/// Brings a layer into the store, claimed by `lease`, unless it is there. If somebody else is fetching it, theirs is waited
+/// What layers come through.
+#[derive(Clone)]
+pub(crate) struct Ways {
+    pub(crate) repository: Repository,
+    pub(crate) lease: Lease,
+    pub(crate) lanes: Lanes,
+    pub(crate) writer: Writer,
+    pub(crate) events: Events,
+}
+
+/// Brings a layer into the store, claimed by the lease, unless it is there. If somebody else is fetching it, theirs is waited
 /// for. True if anything was downloaded.
-pub(crate) async fn bring(
-    repository: &Repository,
-    lease: &Lease,
-    wanted: &Wanted,
-    lanes: &Lanes,
-    events: &Events,
-) -> Result<bool, Error> {
+pub(crate) async fn bring(ways: &Ways, wanted: &Wanted, known: bool) -> Result<bool, Error> {
     let Wanted {
-        step,
-        descriptor,
-        diff_id,
-    } = wanted.clone();
+        step, descriptor, ..
+    } = wanted;
+    let (step, total) = (*step, descriptor.size);
+    let (lanes, events) = (&ways.lanes, &ways.events);
     let name = format!("layer {}", descriptor.digest.short());
-    let total = descriptor.size;
-    if is_known(lease, &descriptor, diff_id).await? {
-        events(Event::Started { step, name, total });
+    let exists = || {
         let why = "Already exists".to_owned();
         events(Event::Cached { step, why });
-        return Ok(false);
+        Ok(false)
+    };
+    if known {
+        events(Event::Started { step, name, total });
+        return exists();
     }
+    let is_small = small::is_small(wanted);
     let turn = async {
-        let lane = lanes.enter(total).await;
+        let lane = match is_small {
+            true => lanes.enter_small().await,
+            false => lanes.enter(total).await,
+        };
         events(Event::Started { step, name, total });
         loop {
-            if let Some(turn) = lease.try_turn(&descriptor.digest)? {
+            if let Some(turn) = turn(&ways.lease, wanted).await? {
                 return Ok::<_, Error>((lane, turn, Instant::now()));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    let (_lane, turn, began) = tokio::select! {
+    let (lane, turn, began) = tokio::select! {
         turn = turn => turn?,
         () = lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
     };
-    if is_known(lease, &descriptor, diff_id).await? {
-        let why = "Already exists".to_owned();
-        events(Event::Cached { step, why });
-        return Ok(false);
-    }
-    let fetched = resumed(repository, lease, wanted, &turn, (lanes, events)).await;
-    drop(turn);
+    let Some(turn) = turn else {
+        return exists();
+    };
+    let fetched = match is_small {
+        true => fetch_small(ways, wanted, turn, lane).await,
+        false => {
+            let fetched = resumed(ways, wanted, &turn).await;
+            drop((turn, lane));
+            fetched
+        }
+    };
     match fetched {
         Ok(()) => {
             let took = began.elapsed();
@@ -155,19 +187,58 @@ pub(crate) async fn bring(
     }
 }
 
-async fn is_known(lease: &Lease, descriptor: &Descriptor, diff_id: DiffId) -> Result<bool, Error> {
-    let (lease, descriptor) = (lease.clone(), descriptor.clone());
-    spawn_blocking(move || layers::is_known(&lease, &descriptor, &diff_id)).await?
+/// Which of these layers the store has; those are claimed.
+pub(crate) async fn which_are_known(
+    lease: &Lease,
+    all: &[Wanted],
+) -> Result<Vec<Result<bool, Error>>, Error> {
+    let (lease, all) = (lease.clone(), all.to_vec());
+    let look = move || all.iter().map(|wanted| is_known(&lease, wanted)).collect();
+    Ok(spawn_blocking(look).await?)
+}
+
+fn is_known(lease: &Lease, wanted: &Wanted) -> Result<bool, Error> {
+    layers::is_known(lease, &wanted.descriptor, &wanted.diff_id)
+}
+
+/// The turn to fetch a layer, or that it is there by now. `None` while somebody else has the turn.
+async fn turn(lease: &Lease, wanted: &Wanted) -> Result<Option<Option<Turn>>, Error> {
+    let (lease, wanted) = (lease.clone(), wanted.clone());
+    let take = move || {
+        let Some(turn) = lease.try_turn(&wanted.descriptor.digest)? else {
+            return Ok(None);
+        };
+        // Whoever had the turn before may have brought it.
+        Ok(Some((!is_known(&lease, &wanted)?).then_some(turn)))
+    };
+    spawn_blocking(take).await?
+}
+
+/// Fetches a small layer, and lets the next one move while it is written.
+async fn fetch_small(ways: &Ways, wanted: &Wanted, turn: Turn, lane: Lane) -> Result<(), Error> {
+    let meter = Meter::new(wanted.step, wanted.descriptor.size, ways.events.clone());
+    let fetch = async {
+        let mut reader = ways
+            .repository
+            .blob_to_be_hashed(&wanted.descriptor, 0)
+            .await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = reader.next().await? {
+            bytes.extend_from_slice(&piece);
+            meter.at(bytes.len() as u64);
+        }
+        Ok::<_, Error>(bytes)
+    };
+    let bytes = tokio::select! {
+        bytes = fetch => bytes?,
+        () = ways.lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
+    };
+    drop(lane);
+    ways.writer.write(wanted.clone(), bytes, turn).await
 }
 
 /// Fetches, after what earlier attempts left, if they did. If that turns out to be wrong, all is fetched anew.
-async fn resumed(
-    repository: &Repository,
-    lease: &Lease,
-    wanted: &Wanted,
-    turn: &Turn,
-    (lanes, events): (&Lanes, &Events),
-) -> Result<(), Error> {
+async fn resumed(ways: &Ways, wanted: &Wanted, turn: &Turn) -> Result<(), Error> {
     let Wanted {
         descriptor,
         diff_id,
@@ -175,15 +246,15 @@ async fn resumed(
     } = wanted;
     let is_plain = descriptor.digest == *diff_id.digest();
     if is_plain || descriptor.size < WORTH_KEEPING {
-        return fetch(repository, lease, wanted, None, (lanes, events)).await;
+        return fetch(ways, wanted, None).await;
     }
     loop {
-        let blob = lease.resume_blob(turn, descriptor.size)?;
+        let blob = ways.lease.resume_blob(turn, descriptor.size)?;
         let earlier = match blob.earlier()? {
             Some(file) => file.limit(),
             None => 0,
         };
-        let fetched = fetch(repository, lease, wanted, Some(blob), (lanes, events)).await;
+        let fetched = fetch(ways, wanted, Some(blob)).await;
         match fetched {
             Ok(()) => return Ok(()),
             // It was what came that was good, and that it ended that was not.
@@ -227,19 +298,14 @@ fn leaves_what_came(error: &Error) -> bool {
 }
 
 /// Download, inflate, hash and write: one pass.
-async fn fetch(
-    repository: &Repository,
-    lease: &Lease,
-    wanted: &Wanted,
-    blob: Option<BlobIngest>,
-    (lanes, events): (&Lanes, &Events),
-) -> Result<(), Error> {
+async fn fetch(ways: &Ways, wanted: &Wanted, blob: Option<BlobIngest>) -> Result<(), Error> {
+    let lanes = &ways.lanes;
     let Wanted {
         step,
         descriptor,
         diff_id,
     } = wanted.clone();
-    let meter = Meter::new(step, descriptor.size, events.clone());
+    let meter = Meter::new(step, descriptor.size, ways.events.clone());
     let earlier = blob
         .as_ref()
         .map(BlobIngest::earlier)
@@ -250,7 +316,8 @@ async fn fetch(
     // The store hashes what it keeps.
     let rest = async {
         match from < descriptor.size {
-            true => repository
+            true => ways
+                .repository
                 .blob_to_be_hashed(&descriptor, from)
                 .await
                 .map(Some),
@@ -263,7 +330,7 @@ async fn fetch(
     };
     let (sender, incoming) = source::channel();
     let writer = {
-        let lease = lease.clone();
+        let lease = ways.lease.clone();
         spawn_blocking(move || match earlier {
             Some(earlier) => {
                 let all = earlier.chain(incoming);

@@ -17,6 +17,7 @@ mod pull;
 mod push;
 mod relay;
 mod remote;
+mod small;
 mod source;
 
 use std::path::PathBuf;
@@ -378,8 +379,14 @@ impl From<tokio::task::JoinError> for crate::Error {
 
 impl ExchangeError {
     /// True if something else ended the work.
-    pub(crate) const fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Interrupted)
+    pub(crate) fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Layer { source, .. } => {
+                matches!(source.as_ref(), crate::Error::Exchange(error) if error.is_interrupted())
+            }
+            _ => false,
+        }
     }
 
     /// True if another attempt may bring it to its end.

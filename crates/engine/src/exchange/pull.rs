@@ -8,9 +8,10 @@ use oci::{DiffId, Digest, ImageId, Platform, Reference, Tag};
 use store::{Image, Lease, NewImage, Record};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::download::{self, Lanes, WORTH_KEEPING, Wanted};
+use super::download::{self, Lanes, WORTH_KEEPING, Wanted, Ways};
 use super::platform::{self, Found};
 use super::remote::Address;
+use super::small::Writer;
 use super::{Event, Events, ExchangeError};
 use crate::{Engine, Error};
 
@@ -356,28 +357,34 @@ impl Job {
         diff_ids: &[DiffId],
         kept: &Kept,
     ) -> Result<(), Error> {
-        let lanes = Lanes::new();
-        let mut tasks = JoinSet::new();
         let mut seen = BTreeSet::new();
         let count = found.manifest.layers.len();
-        for (number, (descriptor, diff_id)) in
-            found.manifest.layers.iter().zip(diff_ids).enumerate()
-        {
+        let all = found.manifest.layers.iter().zip(diff_ids).enumerate();
+        let wanted: Vec<Wanted> = all
             // One download serves all the places that a layer has in an image.
-            if !seen.insert((descriptor.digest, *diff_id)) {
-                continue;
-            }
-            let wanted = Wanted {
+            .filter(|(_, (descriptor, diff_id))| seen.insert((descriptor.digest, **diff_id)))
+            .map(|(number, (descriptor, diff_id))| Wanted {
                 step: number + 1,
                 descriptor: descriptor.clone(),
                 diff_id: *diff_id,
-            };
-            let (source, lease) = (source.clone(), self.lease.clone());
-            let (lanes, events) = (lanes.clone(), self.events.clone());
-            let kept = kept.clone();
+            })
+            .collect();
+        let known = download::which_are_known(&self.lease, &wanted).await?;
+        let (writer, writing) = Writer::start(&self.lease);
+        let lanes = Lanes::new();
+        let ways = Ways {
+            repository: source.clone(),
+            lease: self.lease.clone(),
+            lanes: lanes.clone(),
+            writer,
+            events: self.events.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        for (wanted, known) in wanted.into_iter().zip(known) {
+            let (ways, kept) = (ways.clone(), kept.clone());
             tasks.spawn(async move {
                 let brought = async {
-                    let new = download::bring(&source, &lease, &wanted, &lanes, &events).await?;
+                    let new = download::bring(&ways, &wanted, known?).await?;
                     if new && wanted.descriptor.size >= WORTH_KEEPING {
                         kept.add(wanted.diff_id).await?;
                     }
@@ -393,7 +400,10 @@ impl Job {
                 })
             });
         }
-        lanes.finish(tasks).await
+        drop(ways);
+        let outcome = lanes.finish(tasks).await;
+        writing.await?;
+        outcome
     }
 
     /// Puts the image into the store, under its tag and under the digest that it was found by.

@@ -102,6 +102,38 @@ fn keep(
     diff_id: &DiffId,
     form: &str,
 ) -> Result<Descriptor, Error> {
+    match write_both(blob, source, lease, diff_id, form)? {
+        Both::New(layer) => Ok(lease.publish_layers(vec![*layer])?.remove(0)),
+        Both::Known(form) => Ok(*form),
+    }
+}
+
+/// What became of a layer and its compressed bytes.
+pub(crate) enum Both {
+    /// They wait for [`Lease::publish_layers`].
+    New(Box<store::FinishedLayer>),
+    /// The store had the layer; it has the compressed bytes too now.
+    Known(Box<Descriptor>),
+}
+
+/// As [`bring_stream`], of a compressed layer, but for the last step.
+pub(crate) fn prepare(
+    lease: &Lease,
+    source: impl Read,
+    descriptor: &Descriptor,
+    diff_id: &DiffId,
+) -> Result<Both, Error> {
+    let blob = lease.ingest_blob(descriptor.into())?;
+    write_both(blob, source, lease, diff_id, &descriptor.media_type)
+}
+
+fn write_both(
+    blob: store::BlobIngest,
+    source: impl Read,
+    lease: &Lease,
+    diff_id: &DiffId,
+    form: &str,
+) -> Result<Both, Error> {
     let mut tee = Tee {
         source,
         blob,
@@ -110,22 +142,34 @@ fn keep(
     // The decoder reads to the end: bytes behind the compressed stream are an error.
     let written = Inflate::new(&mut tee)
         .map_err(read_error)
-        .and_then(|decoder| write_layer(lease, decoder, diff_id));
+        .and_then(|decoder| write(lease, decoder, diff_id));
     if let Some(error) = tee.failed.take() {
         return Err(error.into());
     }
-    written.map_err(|error| match error {
+    let of_layer = |error| match error {
         // The compressed bytes may be what they should be.
-        Error::Store(store::Error::Mismatch(wrong)) => Error::OtherLayer {
-            found: Box::new(wrong.found),
-            expected: Box::new(wrong.expected),
-        },
+        Error::Store(store::Error::Mismatch(wrong)) if wrong.expected == *diff_id.digest() => {
+            Error::OtherLayer {
+                found: Box::new(wrong.found),
+                expected: Box::new(wrong.expected),
+            }
+        }
         other => other,
-    })?;
-    let blob = tee.blob.publish()?;
-    let descriptor = Descriptor::new(form, *blob.digest(), blob.size());
-    lease.store().put_compressed(diff_id, &descriptor)?;
-    Ok(descriptor)
+    };
+    match written.map_err(of_layer)? {
+        Written::New(layer) => {
+            let finished = layer.finish_with(diff_id, tee.blob, form);
+            Ok(Both::New(Box::new(
+                finished.map_err(|error| of_layer(error.into()))?,
+            )))
+        }
+        Written::Known(_) => {
+            let blob = tee.blob.publish()?;
+            let form = Descriptor::new(form, *blob.digest(), blob.size());
+            lease.store().put_compressed(diff_id, &form)?;
+            Ok(Both::Known(Box::new(form)))
+        }
+    }
 }
 
 /// What the store has already, claimed.
@@ -188,17 +232,35 @@ fn has_form(
         && lease.claim_blobs(&[descriptor.digest]).is_ok())
 }
 
-/// Writes the layer, or only hashes it if the store has it. Returns its size.
-fn write_layer(lease: &Lease, mut source: impl Read, expected: &DiffId) -> Result<u64, Error> {
-    if lease.claim_layers(&[*expected]).is_ok() && lease.store().find_layer(expected)?.is_some() {
-        return check_layer(&mut source, expected);
+/// What became of a layer's bytes.
+enum Written {
+    /// They wait for their publication.
+    New(Box<store::LayerIngest>),
+    /// The store had them; their size.
+    Known(u64),
+}
+
+/// Writes the layer, or only hashes it if the store has it.
+fn write(lease: &Lease, mut source: impl Read, expected: &DiffId) -> Result<Written, Error> {
+    let there = || Ok::<_, Error>(lease.store().find_layer(expected)?.is_some());
+    // Looked at first, as a claim is a change, and again, as only what is claimed stays.
+    if there()? && lease.claim_layers(&[*expected]).is_ok() && there()? {
+        return Ok(Written::Known(check_layer(&mut source, expected)?));
     }
     let mut ingest = lease.ingest_layer()?;
     ingest
         .writer()
         .copy_tar(&mut source)
         .map_err(|error| store::Error::from(Box::new(error)))?;
-    Ok(ingest.publish_expecting(expected)?.size())
+    Ok(Written::New(Box::new(ingest)))
+}
+
+/// Brings plain bytes. Returns their size.
+fn write_layer(lease: &Lease, source: impl Read, expected: &DiffId) -> Result<u64, Error> {
+    match write(lease, source, expected)? {
+        Written::New(ingest) => Ok(ingest.publish_expecting(expected)?.size()),
+        Written::Known(size) => Ok(size),
+    }
 }
 
 fn check_layer(source: &mut impl Read, expected: &DiffId) -> Result<u64, Error> {

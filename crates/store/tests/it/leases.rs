@@ -330,3 +330,71 @@ fn others_see_whether_a_lease_lives() {
     assert!(!store.is_lease_alive(&id).unwrap());
     assert!(!store.is_lease_alive("lease-../../format").unwrap());
 }
+
+/// An empty tar that ends with `mark`, beside bytes that stand for its gzip.
+fn finished(lease: &store::Lease, mark: &[u8]) -> store::Result<store::FinishedLayer> {
+    let tar = [&[0; 1024], mark].concat();
+    let mut ingest = lease.ingest_layer()?;
+    ingest.writer().copy_tar(&mut &tar[..]).unwrap();
+    let mut blob = lease.ingest_blob(Expected::default())?;
+    blob.put(mark)?;
+    let expected = oci::DiffId::from_digest(Digest::sha256_of(&tar));
+    ingest.finish_with(&expected, blob, oci::media_type::OCI_LAYER_GZIP)
+}
+
+#[test]
+fn layers_are_published_together_with_their_compressed_bytes() {
+    let store = store();
+    let lease = store.lease("pull").unwrap();
+    let group = vec![
+        finished(&lease, b"1").unwrap(),
+        finished(&lease, b"2").unwrap(),
+    ];
+    assert!(store.layers().unwrap().is_empty(), "not before");
+    let forms = lease.publish_layers(group).unwrap();
+    // Once more, and one that is new.
+    let group = vec![
+        finished(&lease, b"2").unwrap(),
+        finished(&lease, b"3").unwrap(),
+    ];
+    lease.publish_layers(group).unwrap();
+    assert_eq!(store.layers().unwrap().len(), 3);
+    assert_eq!(forms[1].digest, Digest::sha256_of(b"2"));
+    for form in &forms {
+        let layer = store.layer_of_compressed(&form.digest).unwrap().unwrap();
+        assert_eq!(store.compressed(&layer).unwrap(), [form.clone()]);
+        assert!(store.find_layer(&layer).unwrap().is_some());
+    }
+    drop(lease);
+    assert!(store.layers().unwrap().is_empty());
+    store.upkeep().unwrap();
+    assert_eq!(litter(store.root()), [""; 0]);
+}
+
+#[test]
+fn of_layers_that_cannot_all_be_published_none_is_there() {
+    let store = store();
+    let lease = store.lease("pull").unwrap();
+    let group = vec![
+        finished(&lease, b"1").unwrap(),
+        finished(&lease, b"2").unwrap(),
+    ];
+    // The last file of the group is lost.
+    let folder = store.root().join("tmp").join(lease.id());
+    fs::remove_file(folder.join("blob-3")).unwrap();
+    lease.publish_layers(group).unwrap_err();
+    assert!(store.layers().unwrap().is_empty());
+    let digest = Digest::sha256_of(b"1");
+    assert!(store.blob(&digest).unwrap().is_none());
+    // What was moved already is in nobody's way.
+    let again = finished(&lease, b"1").unwrap();
+    lease.publish_layers(vec![again]).unwrap();
+    assert!(store.blob(&digest).unwrap().is_some());
+    drop(lease);
+    store.upkeep().unwrap();
+    assert_eq!(litter(store.root()), [""; 0]);
+    for folder in ["layers", "blobs/sha256"] {
+        let left = fs::read_dir(store.root().join(folder)).unwrap().count();
+        assert_eq!(left, 0, "{folder}");
+    }
+}

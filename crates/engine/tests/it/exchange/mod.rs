@@ -7,6 +7,7 @@ mod journeys;
 mod lists;
 mod mistakes;
 mod peers;
+mod small;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
