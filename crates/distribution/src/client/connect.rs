@@ -1,6 +1,6 @@
 //! Connections: TCP, TLS over it, through a proxy, or to the standard streams of a program such as `ssh`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use super::error::{Cause, Error, Result};
 use super::proxy::{Proxies, Proxy};
 use super::socks;
 use super::tls::Tls;
-use super::url::{Origin, is_loopback};
+use super::url::Origin;
+use super::zone::Zone;
 
 /// The most that a proxy says before the tunnel begins.
 const MAX_PROXY_ANSWER: usize = 16 << 10;
@@ -34,8 +35,8 @@ pub(crate) enum Way {
     /// Over the network, TLS as given where the origin is secure.
     Network {
         tls: Tls,
-        /// Somebody else led us here, from a public address: addresses that only this network has are not for them.
-        public_only: bool,
+        /// Where whoever led us here is, if somebody did: it must not lead to what is nearer to us.
+        led_from: Option<Zone>,
     },
     /// The standard streams of a program.
     Command(Arc<[String]>),
@@ -50,8 +51,8 @@ pub(crate) struct Connected {
     pub(crate) stream: Box<dyn Stream>,
     /// Requests need the whole URL: the other end is a proxy for plain HTTP.
     pub(crate) proxy: Option<Proxy>,
-    /// The other end has an address that the whole internet could reach; unknown through a proxy.
-    pub(crate) public: bool,
+    /// Where the other end is; by its name alone through a proxy.
+    pub(crate) zone: Zone,
 }
 
 /// Connects.
@@ -60,26 +61,25 @@ pub(crate) async fn connect(
     proxies: &Proxies,
     patience: Duration,
 ) -> Result<Connected> {
-    let (tls, public_only) = match &place.way {
+    let (tls, led_from) = match &place.way {
         Way::Command(command) => return start(command),
-        Way::Network { tls, public_only } => (tls, *public_only),
+        Way::Network { tls, led_from } => (tls, *led_from),
     };
     let origin = &place.origin;
     let Some(proxy) = proxies.find(origin) else {
-        let tcp = dial(origin, public_only, patience).await?;
-        let public = tcp.peer_addr().is_ok_and(|peer| is_public(peer.ip()));
+        let tcp = dial(origin, led_from, patience).await?;
+        let peer = tcp.peer_addr();
+        let zone = peer.map_or(Zone::Network, |peer| Zone::of(peer.ip()));
         return Ok(Connected {
             stream: secured(origin, tls, tcp, patience).await?,
             proxy: None,
-            public,
+            zone,
         });
     };
-    if public_only && is_internal_literal(origin.host()) {
-        return Err(internal(origin));
-    }
-    let public = !is_internal_literal(origin.host());
+    let zone = Zone::of_host(origin.host());
+    check(origin, led_from, zone)?;
     let reached = async {
-        let tcp = dial(&proxy.origin, false, patience).await?;
+        let tcp = dial(&proxy.origin, None, patience).await?;
         secured(&proxy.origin, tls, tcp, patience).await
     };
     let mut stream = reached
@@ -91,21 +91,21 @@ pub(crate) async fn connect(
         return Ok(Connected {
             stream: secured(origin, tls, stream, patience).await?,
             proxy: None,
-            public,
+            zone,
         });
     }
     if !origin.is_secure() {
         return Ok(Connected {
             stream,
             proxy: Some(proxy.clone()),
-            public,
+            zone,
         });
     }
     within(patience, &proxy.origin, tunnel(&mut stream, proxy, origin)).await?;
     Ok(Connected {
         stream: secured(origin, tls, stream, patience).await?,
         proxy: None,
-        public,
+        zone,
     })
 }
 
@@ -180,30 +180,36 @@ fn of_proxy(error: Error, proxy: &Proxy, origin: &Origin) -> Error {
     }
 }
 
-fn internal(origin: &Origin) -> Error {
-    Error::Redirect {
+/// Whether we may go where somebody led us.
+fn check(origin: &Origin, led_from: Option<Zone>, to: Zone) -> Result<()> {
+    let why = match led_from {
+        Some(from) if !from.may_lead_to(to) => match from {
+            Zone::Public => "a public registry leads to an address of this network",
+            _ => "a registry leads to an address of this link alone",
+        },
+        _ => return Ok(()),
+    };
+    Err(Error::Redirect {
         host: origin.authority(),
-        why: "a public registry leads to an address of this network",
-    }
+        why,
+    })
 }
 
 /// Tries the host's addresses in turn.
-async fn dial(origin: &Origin, public_only: bool, patience: Duration) -> Result<TcpStream> {
+async fn dial(origin: &Origin, led_from: Option<Zone>, patience: Duration) -> Result<TcpStream> {
     let lookup = async {
         tokio::net::lookup_host((origin.host(), origin.port()))
             .await
             .map(Vec::from_iter)
             .map_err(|error| connect_error(origin, error, Cause::Network))
     };
-    let mut addresses: Vec<SocketAddr> = within(patience, origin, lookup).await?;
-    if public_only {
-        addresses.retain(|address| is_public(address.ip()));
-        if addresses.is_empty() {
-            return Err(internal(origin));
-        }
-    }
+    let addresses: Vec<SocketAddr> = within(patience, origin, lookup).await?;
     let mut last = connect_error(origin, "the name has no address", Cause::Network);
     for address in addresses {
+        if let Err(error) = check(origin, led_from, Zone::of(address.ip())) {
+            last = error;
+            continue;
+        }
         let attempt = async {
             TcpStream::connect(address)
                 .await
@@ -277,38 +283,6 @@ async fn tunnel(stream: &mut Box<dyn Stream>, proxy: &Proxy, origin: &Origin) ->
     }
 }
 
-/// True for addresses that mean the same host everywhere.
-pub(crate) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_broadcast()
-                || v4.is_multicast()
-                || a == 0
-                || shared)
-        }
-        IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return is_public(IpAddr::V4(v4));
-            }
-            !(v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local())
-        }
-    }
-}
-
-fn is_internal_literal(host: &str) -> bool {
-    is_loopback(host) || host.parse().is_ok_and(|address| !is_public(address))
-}
-
 /// Starts a program whose standard streams are the connection. Its stderr is ours: `ssh` asks questions there.
 fn start(command: &[String]) -> Result<Connected> {
     let failed = |why: String| Error::Connect {
@@ -336,7 +310,7 @@ fn start(command: &[String]) -> Result<Connected> {
             _child: child,
         }),
         proxy: None,
-        public: false,
+        zone: Zone::Network,
     })
 }
 
@@ -378,33 +352,5 @@ impl AsyncWrite for Piped {
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.input).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_public_addresses() {
-        for internal in [
-            "127.0.0.1",
-            "10.0.0.1",
-            "192.168.0.1",
-            "172.16.0.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-        ] {
-            assert!(!is_public(internal.parse().unwrap()), "{internal}");
-        }
-        for public in ["1.1.1.1", "100.128.0.1", "2606:4700::1"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
     }
 }

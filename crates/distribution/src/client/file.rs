@@ -221,7 +221,7 @@ impl Client {
                 origin: url.origin().clone(),
                 way: Way::Network {
                     tls: self.shared.tls(&url.origin().authority(), true)?,
-                    public_only: false,
+                    led_from: None,
                 },
             };
             let transport = &self.shared.transport;

@@ -18,6 +18,7 @@ use super::payload::{OnBytes, Outgoing, Source};
 use super::tls::{Certificates, Tls};
 use super::transport::{Response, Transport};
 use super::url::{Origin, Url};
+use super::zone::Zone;
 use crate::wire::{ErrorDocument, MAX_ERROR_BODY, Scope};
 
 /// Redirects that lead on for longer lead nowhere.
@@ -109,8 +110,8 @@ pub(crate) struct Call<'a> {
 #[derive(Debug)]
 pub(crate) struct Base {
     place: Place,
-    /// From an address that the whole internet could reach.
-    public: bool,
+    /// Where that is.
+    zone: Zone,
 }
 
 /// One registry.
@@ -188,7 +189,7 @@ impl Host {
                     tls: self
                         .shared
                         .tls(&self.endpoint.authority, !self.endpoint.insecure)?,
-                    public_only: false,
+                    led_from: None,
                 },
             })
         };
@@ -234,12 +235,12 @@ impl Host {
             }
             self.pause(attempt, None).await;
         };
-        let public = answer.public;
+        let zone = answer.zone;
         if answer.status == StatusCode::UNAUTHORIZED {
             self.auth.learn(self, &answer.headers).await?;
         }
         answer.body.drain().await;
-        Ok(Base { place, public })
+        Ok(Base { place, zone })
     }
 
     /// Sends a request until it is answered with something that another attempt would not change.
@@ -302,15 +303,17 @@ impl Host {
 
     /// Sends a request and follows redirects. Credentials stay with the registry.
     async fn follow(&self, call: &Call<'_>, payload: impl Fn() -> Outgoing) -> Result<Response> {
-        let own = &self.base().await?.place;
+        let Base { place: own, zone } = self.base().await?;
         let mut url = call.url.clone();
-        let mut led_by_public = None;
+        // What the registry named as the place of an upload, say.
+        let foreign = url.origin().host() != own.origin.host();
+        let mut led_from = foreign.then_some(*zone);
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = call.headers.clone();
             for (name, value) in &plain_headers() {
                 headers.entry(name).or_insert(value.clone());
             }
-            let at_home = *url.origin() == own.origin && led_by_public.is_none();
+            let at_home = *url.origin() == own.origin && led_from.is_none();
             let place = if at_home {
                 let authorization = self.auth.header(self, call.repository, call.scopes).await?;
                 if let Some(authorization) = authorization {
@@ -318,7 +321,7 @@ impl Host {
                 }
                 own.clone()
             } else {
-                self.elsewhere(own, url.origin(), led_by_public.unwrap_or(false))?
+                self.elsewhere(own, url.origin(), led_from)?
             };
             let mut answer = self
                 .shared
@@ -342,8 +345,8 @@ impl Host {
                     why: "it leads from TLS to a place without",
                 });
             }
-            if *next.origin() != own.origin || led_by_public.is_some() {
-                led_by_public = Some(led_by_public.unwrap_or(answer.public));
+            if *next.origin() != own.origin || led_from.is_some() {
+                led_from = Some(led_from.unwrap_or(answer.zone));
             }
             answer.body.drain().await;
             url = next;
@@ -355,7 +358,7 @@ impl Host {
     }
 
     /// The place of another host to which the registry leads.
-    fn elsewhere(&self, own: &Place, origin: &Origin, public: bool) -> Result<Place> {
+    fn elsewhere(&self, own: &Place, origin: &Origin, led_from: Option<Zone>) -> Result<Place> {
         if matches!(own.way, Way::Command(_)) {
             return Err(Error::Redirect {
                 host: self.name().to_owned(),
@@ -366,7 +369,7 @@ impl Host {
             origin: origin.clone(),
             way: Way::Network {
                 tls: self.shared.tls(&origin.authority(), true)?,
-                public_only: public,
+                led_from,
             },
         })
     }
@@ -381,13 +384,13 @@ impl Host {
         body: Bytes,
     ) -> Result<Response> {
         let base = self.base.get();
-        let Base { place, public } =
+        let Base { place, zone } =
             base.ok_or_else(|| Error::answer(what, "the registry has not been asked yet"))?;
         let place = if *url.origin() == place.origin {
             place.clone()
         } else {
             let same_host = place.origin.host() == url.origin().host();
-            self.elsewhere(place, url.origin(), *public && !same_host)?
+            self.elsewhere(place, url.origin(), (!same_host).then_some(*zone))?
         };
         let mut attempts = Attempts::new(self.transport());
         loop {

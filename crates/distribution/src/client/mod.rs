@@ -30,6 +30,7 @@ pub(crate) mod transport;
 mod untag;
 mod upload;
 pub(crate) mod url;
+mod zone;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

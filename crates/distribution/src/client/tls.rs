@@ -231,7 +231,7 @@ mod tests {
             origin: Origin::parse(true, &format!("{host}:{port}")).unwrap(),
             way: Way::Network {
                 tls: Tls::new(certificates, verify).unwrap(),
-                public_only: false,
+                led_from: None,
             },
         };
         let proxies = Proxies::default();

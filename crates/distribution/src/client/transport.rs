@@ -24,6 +24,7 @@ use super::error::{Asked, Cause, Error, Result};
 use super::payload::Outgoing;
 use super::proxy::{Proxies, Proxy};
 use super::url::Url;
+use super::zone::Zone;
 
 /// How many unused connections to one place are kept.
 const MAX_IDLE: usize = 16;
@@ -92,7 +93,7 @@ impl fmt::Debug for Transport {
 struct Line {
     sender: Sender,
     proxy: Option<Proxy>,
-    public: bool,
+    zone: Zone,
 }
 
 /// What a connection takes requests with.
@@ -134,8 +135,8 @@ pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    /// Whoever answered has a public address.
-    pub(crate) public: bool,
+    /// Where whoever answered is.
+    pub(crate) zone: Zone,
     /// Set where the registry itself refuses.
     pub(crate) asked: Option<Box<Asked>>,
 }
@@ -194,7 +195,7 @@ impl Transport {
                         url: url.clone(),
                         status: head.status,
                         headers: head.headers,
-                        public: line.public,
+                        zone: line.zone,
                         asked: None,
                         body: Body {
                             body,
@@ -249,7 +250,7 @@ impl Transport {
         let line = Line {
             sender: Sender::Shared(number, sender),
             proxy: None,
-            public: false,
+            zone: Zone::Network,
         };
         Ok((line, kept))
     }
@@ -316,7 +317,7 @@ impl Transport {
         Ok(Line {
             sender: Sender::Own(sender, ended),
             proxy: connected.proxy,
-            public: connected.public,
+            zone: connected.zone,
         })
     }
 

@@ -175,7 +175,7 @@ async fn send_all(hook: Hook, queue: Arc<Queue>, transport: Arc<Transport>, tls:
         origin: hook.url.origin().clone(),
         way: Way::Network {
             tls,
-            public_only: false,
+            led_from: None,
         },
     };
     loop {

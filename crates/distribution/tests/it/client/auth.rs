@@ -210,6 +210,42 @@ async fn no_credentials_follow_a_redirect_to_another_host() {
     assert_eq!(asked[0].header("authorization"), None);
 }
 
+/// A registry of this network may lead to others of it, but not to what a cloud tells its machines.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_led_to_an_address_of_this_link() {
+    const METADATA: &str = "http://169.254.169.254/latest/meta-data";
+    for way in ["a redirect", "a token service", "the place of an upload"] {
+        let registry = faulty_registry(move |ask, _| {
+            let reply = match way {
+                "a redirect" if ask.is("GET", "/blobs/") => {
+                    Reply::status(307).header("Location", METADATA)
+                }
+                "a token service" => Reply::status(401)
+                    .header("WWW-Authenticate", format!("Bearer realm=\"{METADATA}\"")),
+                "the place of an upload" if ask.is("POST", "/uploads/") => {
+                    Reply::status(202).header("Location", METADATA)
+                }
+                _ => return Act::Serve,
+            };
+            Act::Reply(reply)
+        });
+        let repository = super::repository(&registry);
+        let failed = match way {
+            "the place of an upload" => {
+                let source = Source::Bytes(b"content".to_vec().into());
+                let done = repository
+                    .upload(&descriptor(b"content"), &source, &Upload::default())
+                    .await;
+                done.map(drop)
+            }
+            _ => read(&repository, &descriptor(b"content")).await.map(drop),
+        };
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("169.254.169.254"), "{way}: {said}");
+        assert!(said.contains("this link alone"), "{way}: {said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_within_the_host_keeps_them() {
     let registry = faulty_registry(|ask, _| match ask.header("authorization") {

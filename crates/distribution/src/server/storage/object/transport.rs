@@ -88,7 +88,7 @@ impl HttpService for Connector {
             origin: url.origin().clone(),
             way: Way::Network {
                 tls: self.tls.clone(),
-                public_only: false,
+                led_from: None,
             },
         };
         let patience = match head.method != Method::POST && body.len() <= SMALL {
