@@ -290,6 +290,12 @@ impl Lease {
 }
 
 impl FinishedLayer {
+    /// The size of its tar.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.layer.size
+    }
+
     fn published(self) -> Descriptor {
         self.compressed.published();
         self.form

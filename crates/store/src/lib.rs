@@ -26,6 +26,8 @@
 //! remove:   its row goes, pending += id  |  rename to tmp/trash-…  |  pending -= id      … then unlink, without the lock
 //! ```
 //!
+//! Several things can go in together, each stroke for all of them.
+//!
 //! Whoever takes the lock next first settles what `pending` still names: content without a row of its own goes to `tmp/`.
 //! A kill between any two strokes therefore leaves either the state before or the state after.
 //!

@@ -30,7 +30,8 @@ pub(crate) type Note<'a> = &'a dyn Fn(&Connection) -> Result<()>;
 
 /// Makes all of `arrivals` part of the store at once, claimed by `lease`, and writes `note` when they are.
 ///
-/// What the store has already, with all its files, stays where it is finished; a copy whose files are damaged is replaced.
+/// What the store has already, with all its files, stays where it is finished, and so does what comes a second time; a copy whose files
+/// are damaged is replaced.
 pub(crate) fn publish(
     lease: &Lease,
     arrivals: &[&dyn Arrival],
@@ -51,28 +52,29 @@ pub(crate) fn publish(
         };
         arrivals.iter().map(announce).collect::<Result<Vec<_>>>()
     })?;
-    let mut moved = Vec::with_capacity(arrivals.len());
+    let mut moved: Vec<(&dyn Arrival, Content)> = Vec::with_capacity(arrivals.len());
     for (arrival, known) in arrivals.iter().zip(known) {
-        if known && arrival.is_intact() {
+        let content = arrival.content();
+        let is_repeated = moved.iter().any(|(_, other)| *other == content);
+        if is_repeated || (known && arrival.is_intact()) {
             continue;
         }
-        let place = arrival.content().path(store);
+        let place = content.path(store);
         // Something without a row, or a damaged copy. Who reads the latter has it open and keeps it.
         if store.folder().trash(&place)? {
             store.untidy();
         }
         fs::rename(arrival.finished(), &place)?;
-        moved.push(arrival);
+        moved.push((*arrival, content));
     }
     if moved.is_empty() && note.is_none() {
         return Ok(());
     }
     change.transaction("record content", |db| {
-        for arrival in &moved {
-            let content = arrival.content();
+        for (arrival, content) in &moved {
             arrival.record(db, store)?;
-            lease.add(db, &content)?;
-            Change::arrived(db, &content)?;
+            lease.add(db, content)?;
+            Change::arrived(db, content)?;
         }
         note.map_or(Ok(()), |note| note(db))
     })?;

@@ -30,7 +30,7 @@ impl Store {
         for entry in fs::read_dir(&tmp)? {
             let name = entry.context("list", &tmp)?.file_name();
             let name = name.to_string_lossy();
-            if name == UPKEEP_LOCK || name == fetch::TURNS_LOCK {
+            if is_for_ever(&name) {
                 continue;
             }
             if name.starts_with(fetch::PARTIAL) {
@@ -121,6 +121,11 @@ impl Store {
         }
         Ok(strays)
     }
+}
+
+/// True for what lies in `tmp/` and is no unfinished work: files that are only there to be locked.
+pub(crate) fn is_for_ever(name: &str) -> bool {
+    [UPKEEP_LOCK, fetch::TURNS_LOCK].contains(&name)
 }
 
 /// The names in a directory, in no order; none if it is missing.

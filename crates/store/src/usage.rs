@@ -152,9 +152,9 @@ impl Store {
         usage.caches = self.children(&[self.folder().caches(), self.folder().contexts()])?;
         usage.caches.reclaimable = usage.caches.bytes;
         usage.temporary = self.children(&[self.folder().tmp()])?;
-        // What upkeep locks lies there for ever.
-        let upkeep = self.folder().tmp().join(crate::sweep::UPKEEP_LOCK);
-        usage.temporary.count -= u64::from(fs::exists(&upkeep)).min(usage.temporary.count);
+        let names = crate::sweep::names(&self.folder().tmp())?;
+        let for_ever = names.iter().filter(|name| crate::sweep::is_for_ever(name));
+        usage.temporary.count -= (for_ever.count() as u64).min(usage.temporary.count);
         usage.trees = self.trees_use()?;
         Ok(usage)
     }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -119,7 +120,9 @@ impl Place {
         // SAFETY: the descriptor is open, and the kernel only reads the structure, which lives beyond the call.
         let outcome = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
         if outcome == 0 {
-            return Ok(Some(Self { _file: file }));
+            // Somebody may have removed the file meanwhile: then others lock another one.
+            let links = file.metadata().context("stat", path)?.nlink();
+            return Ok((links > 0).then_some(Self { _file: file }));
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {

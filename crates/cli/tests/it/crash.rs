@@ -37,12 +37,12 @@ fn killed_in_turn(environment: &Environment, commands: &[&[&str]], rounds: u32) 
     );
 }
 
-/// What lies in `tmp/` beside the lock of the sweeper, which starts as a command ends, if none is at work.
+/// What lies in `tmp/` beside files that are only locked. The sweeper starts as a command ends, if none is at work.
 fn litter(environment: &Environment) -> Vec<std::path::PathBuf> {
     std::fs::read_dir(environment.store().join("tmp"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("upkeep.lock"))
+        .filter(|path| !path.ends_with("upkeep.lock") && !path.ends_with("turns.lock"))
         .collect()
 }
 

@@ -398,7 +398,7 @@ fn a_pull_that_is_killed_leaves_nothing_and_another_takes_over() {
     let left: Vec<String> = std::fs::read_dir(there.store().join("tmp"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.starts_with("lease-") || name.starts_with("fetch-"))
+        .filter(|name| name.starts_with("lease-") || name.starts_with("partial-"))
         .collect();
     assert_eq!(left, [] as [&str; 0]);
 }

@@ -82,6 +82,17 @@ impl Lanes {
         outcome
     }
 
+    /// What `work` comes to, unless something failed before.
+    async fn or_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done,
+            () = self.stopped() => Err(ExchangeError::Interrupted.into()),
+        }
+    }
+
     /// For a small layer: what it takes is the time until the answer, not the network.
     async fn enter_small(&self) -> Lane {
         Lane {
@@ -129,12 +140,12 @@ pub(crate) struct Ways {
 /// Brings a layer into the store, claimed by the lease, unless it is there. If somebody else is fetching it, theirs is waited
 /// for. True if anything was downloaded.
 pub(crate) async fn bring(ways: &Ways, wanted: &Wanted, known: bool) -> Result<bool, Error> {
-    let Wanted {
-        step, descriptor, ..
-    } = wanted;
-    let (step, total) = (*step, descriptor.size);
-    let (lanes, events) = (&ways.lanes, &ways.events);
-    let name = format!("layer {}", descriptor.digest.short());
+    let (step, descriptor) = (wanted.step, &wanted.descriptor);
+    let (name, total) = (
+        format!("layer {}", descriptor.digest.short()),
+        descriptor.size,
+    );
+    let events = &ways.events;
     let exists = || {
         let why = "Already exists".to_owned();
         events(Event::Cached { step, why });
@@ -145,25 +156,26 @@ pub(crate) async fn bring(ways: &Ways, wanted: &Wanted, known: bool) -> Result<b
         return exists();
     }
     let is_small = small::is_small(wanted);
-    let turn = async {
-        let lane = match is_small {
-            true => lanes.enter_small().await,
-            false => lanes.enter(total).await,
-        };
-        events(Event::Started { step, name, total });
-        loop {
-            if let Some(turn) = turn(&ways.lease, wanted).await? {
-                return Ok::<_, Error>((lane, turn, Instant::now()));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+    let lane = ways.lanes.or_stopped(async {
+        match is_small {
+            true => Ok(ways.lanes.enter_small().await),
+            false => Ok(ways.lanes.enter(total).await),
         }
-    };
-    let (lane, turn, began) = tokio::select! {
-        turn = turn => turn?,
-        () = lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
-    };
-    let Some(turn) = turn else {
-        return exists();
+    });
+    let lane = lane.await?;
+    events(Event::Started { step, name, total });
+    let (turn, began) = loop {
+        // What was begun on another thread is waited for: it uses the lease.
+        match take(&ways.lease, wanted).await? {
+            Take::Ours(turn) => break (turn, Instant::now()),
+            Take::Exists => return exists(),
+            Take::Busy => {}
+        }
+        let wait = async {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            Ok(())
+        };
+        ways.lanes.or_stopped(wait).await?;
     };
     let fetched = match is_small {
         true => fetch_small(ways, wanted, turn, lane).await,
@@ -188,6 +200,9 @@ pub(crate) async fn bring(ways: &Ways, wanted: &Wanted, known: bool) -> Result<b
 }
 
 /// Which of these layers the store has; those are claimed.
+///
+/// They are looked at one after the other. That is a look into the database each, but after a crash of the machine, when those
+/// that may be torn are hashed.
 pub(crate) async fn which_are_known(
     lease: &Lease,
     all: &[Wanted],
@@ -201,40 +216,47 @@ fn is_known(lease: &Lease, wanted: &Wanted) -> Result<bool, Error> {
     layers::is_known(lease, &wanted.descriptor, &wanted.diff_id)
 }
 
-/// The turn to fetch a layer, or that it is there by now. `None` while somebody else has the turn.
-async fn turn(lease: &Lease, wanted: &Wanted) -> Result<Option<Option<Turn>>, Error> {
+/// What came of asking for the turn to fetch a layer.
+enum Take {
+    /// It is ours.
+    Ours(Turn),
+    /// Somebody else has it.
+    Busy,
+    /// The layer is there by now.
+    Exists,
+}
+
+async fn take(lease: &Lease, wanted: &Wanted) -> Result<Take, Error> {
     let (lease, wanted) = (lease.clone(), wanted.clone());
     let take = move || {
         let Some(turn) = lease.try_turn(&wanted.descriptor.digest)? else {
-            return Ok(None);
+            return Ok(Take::Busy);
         };
         // Whoever had the turn before may have brought it.
-        Ok(Some((!is_known(&lease, &wanted)?).then_some(turn)))
+        Ok(match is_known(&lease, &wanted)? {
+            true => Take::Exists,
+            false => Take::Ours(turn),
+        })
     };
     spawn_blocking(take).await?
 }
 
-/// Fetches a small layer, and lets the next one move while it is written.
+/// Fetches a small layer, and lets the next one move as soon as it waits to be written.
 async fn fetch_small(ways: &Ways, wanted: &Wanted, turn: Turn, lane: Lane) -> Result<(), Error> {
     let meter = Meter::new(wanted.step, wanted.descriptor.size, ways.events.clone());
-    let fetch = async {
-        let mut reader = ways
-            .repository
-            .blob_to_be_hashed(&wanted.descriptor, 0)
-            .await?;
+    let through = async {
+        let descriptor = &wanted.descriptor;
+        let mut reader = ways.repository.blob_to_be_hashed(descriptor, 0).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = reader.next().await? {
             bytes.extend_from_slice(&piece);
             meter.at(bytes.len() as u64);
         }
-        Ok::<_, Error>(bytes)
+        let written = ways.writer.send(wanted.clone(), bytes, turn).await?;
+        drop(lane);
+        written.await
     };
-    let bytes = tokio::select! {
-        bytes = fetch => bytes?,
-        () = ways.lanes.stopped() => return Err(ExchangeError::Interrupted.into()),
-    };
-    drop(lane);
-    ways.writer.write(wanted.clone(), bytes, turn).await
+    ways.lanes.or_stopped(through).await
 }
 
 /// Fetches, after what earlier attempts left, if they did. If that turns out to be wrong, all is fetched anew.

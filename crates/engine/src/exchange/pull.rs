@@ -44,7 +44,7 @@ pub struct Pulled {
 impl Engine {
     /// Brings images from a registry into the store.
     ///
-    /// Layers are fetched, inflated, hashed and written in one pass, several at once; what the store has is not fetched
+    /// Layers are fetched, inflated, hashed and written in one pass, several at once, small ones in groups; what the store has is not fetched
     /// again, and what another process is fetching is waited for. After an error the store has the layers that were done, for
     /// a while, and no image.
     ///

@@ -12,11 +12,14 @@ use super::download::Wanted;
 use crate::Error;
 use crate::transfer::layers::{self, Both};
 
-/// Up to here a compressed layer is small, 64 KiB. Unpacked it is 64 MiB at most.
+/// Up to here a compressed layer is small, 64 KiB.
 const SMALL: u64 = 64 << 10;
 
 /// So many layers are published at once at most, and as many may wait for it.
 const GROUP: usize = 32;
+
+/// With so much unpacked a group is published as it is, 64 MiB: small layers may be large ones that compress well.
+const UNPACKED: u64 = 64 << 20;
 
 /// Whether a layer goes this way.
 pub(crate) fn is_small(wanted: &Wanted) -> bool {
@@ -54,13 +57,14 @@ impl Writer {
         (Self { sender }, thread)
     }
 
-    /// Writes a layer, verified against its digest and DiffID, and waits until it is published.
-    pub(crate) async fn write(
+    /// Hands a layer over, as soon as there is room for it. It is verified against its digest and DiffID; what is returned ends when
+    /// it is published.
+    pub(crate) async fn send(
         &self,
         wanted: Wanted,
         bytes: Vec<u8>,
         turn: Turn,
-    ) -> Result<(), Error> {
+    ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
         let (done, outcome) = oneshot::channel();
         let arrived = Arrived {
             wanted,
@@ -70,50 +74,69 @@ impl Writer {
         };
         let lost = || Error::from(ExchangeError::Interrupted);
         self.sender.send(arrived).await.map_err(|_| lost())?;
-        outcome.await.map_err(|_| lost())?
+        Ok(async move { outcome.await.map_err(|_| lost())? })
     }
 }
 
 /// Writes a group. Each hears how it went with it; whoever does not listen any more has given up.
-fn write(lease: &Lease, group: Vec<Arrived>) {
-    let mut finished: Vec<FinishedLayer> = Vec::new();
-    let mut waiting = Vec::new();
+fn write(lease: &Lease, arrived: Vec<Arrived>) {
+    let mut group = Group::default();
     for Arrived {
         wanted,
         bytes,
         turn,
         done,
-    } in group
+    } in arrived
     {
+        if done.is_closed() {
+            continue;
+        }
         match layers::prepare(lease, &bytes[..], &wanted.descriptor, &wanted.diff_id) {
             Ok(Both::New(layer)) => {
-                finished.push(*layer);
-                waiting.push((turn, done));
+                group.unpacked += layer.size();
+                group.layers.push(*layer);
+                group.waiting.push((turn, done));
             }
-            Ok(Both::Known(_)) => {
-                drop(turn);
-                done.send(Ok(())).ok();
-            }
-            Err(error) => {
-                drop(turn);
-                done.send(Err(error)).ok();
-            }
+            Ok(Both::Known(_)) => tell(turn, done, Ok(())),
+            Err(error) => tell(turn, done, Err(error)),
+        }
+        if group.unpacked >= UNPACKED {
+            std::mem::take(&mut group).publish(lease);
         }
     }
-    let published = match finished.is_empty() {
-        true => Ok(()),
-        false => lease.publish_layers(finished).map(drop),
-    };
-    let failed = published.is_err();
-    let mut why = published.err();
-    for (turn, done) in waiting {
-        drop(turn);
-        // One of them says why it failed, for all.
-        let outcome = match why.take() {
-            Some(error) => Err(error.into()),
-            None if failed => Err(ExchangeError::Interrupted.into()),
-            None => Ok(()),
-        };
-        done.send(outcome).ok();
+    group.publish(lease);
+}
+
+/// Layers that are written, and who waits for them.
+#[derive(Default)]
+struct Group {
+    layers: Vec<FinishedLayer>,
+    unpacked: u64,
+    waiting: Vec<(Turn, oneshot::Sender<Result<(), Error>>)>,
+}
+
+impl Group {
+    fn publish(self, lease: &Lease) {
+        if self.layers.is_empty() {
+            return;
+        }
+        let published = lease.publish_layers(self.layers);
+        let failed = published.is_err();
+        let mut why = published.err();
+        for (turn, done) in self.waiting {
+            // One of them says why it failed, for all.
+            let outcome = match why.take() {
+                Some(error) => Err(error.into()),
+                None if failed => Err(ExchangeError::Interrupted.into()),
+                None => Ok(()),
+            };
+            tell(turn, done, outcome);
+        }
     }
+}
+
+/// The turn ends first: whoever hears of the layer may want it again.
+fn tell(turn: Turn, done: oneshot::Sender<Result<(), Error>>, outcome: Result<(), Error>) {
+    drop(turn);
+    done.send(outcome).ok();
 }

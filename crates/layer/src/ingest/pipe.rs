@@ -200,6 +200,12 @@ impl Pipe {
     /// Room in the current buffer, never empty.
     fn room(&mut self) -> sys::fs::Result<&mut [u8]> {
         if self.len == self.current.len() {
+            if self.len == 0 {
+                // It was handed over, and none came back.
+                return self.join().and_then(|_| {
+                    Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("write", &self.path)
+                });
+            }
             if self.len < BUFFER {
                 // The first one, see [`FIRST`].
                 self.current.resize((2 * self.len).min(BUFFER), 0);
@@ -273,17 +279,19 @@ impl Pipe {
 
     /// Waits until everything is written.
     pub(super) fn finish(mut self) -> sys::fs::Result<Sum> {
-        let digest = if self.worker.is_none() {
+        let all_is_here = self.total == self.len as u64;
+        let digest = if self.worker.is_none() && all_is_here {
             let bytes = &self.current[..self.len];
             self.file
                 .write_all_at(bytes, 0)
                 .context("write", &self.path)?;
             Digest::sha256_of(bytes)
         } else {
-            if self.len > 0 {
+            if self.len > 0 && self.worker.is_some() {
                 // If the thread has ended, `join` says why.
                 self.send()?;
             }
+            // Nor can anything come of it after an error.
             self.join()?
         };
         Ok(Sum {
@@ -299,5 +307,62 @@ impl Drop for Pipe {
         if let Some(worker) = self.worker.take() {
             worker.join().ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_around_those_of_the_buffers_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = [
+            0,
+            1,
+            FIRST - 1,
+            FIRST,
+            FIRST + 1,
+            BUFFER - 1,
+            BUFFER,
+            BUFFER + 1,
+        ];
+        for (number, size) in sizes.into_iter().chain([20 * BUFFER + 7]).enumerate() {
+            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            for loads in [false, true] {
+                let path = dir.path().join(format!("{number}-{loads}"));
+                let mut pipe = Pipe::create(&path).unwrap();
+                if loads {
+                    let mut source = &bytes[..];
+                    while pipe.load(&mut source).unwrap().len() == BUFFER {}
+                } else {
+                    pipe.put(&bytes).unwrap();
+                }
+                assert_eq!(pipe.total(), size as u64);
+                let sum = pipe.finish().unwrap();
+                assert_eq!(sum.digest, Digest::sha256_of(&bytes), "{size}");
+                assert_eq!(std::fs::read(&path).unwrap(), bytes, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_comes_of_a_pipe_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layer.tar");
+        let mut pipe = Pipe::create(&path).unwrap();
+        // Cannot be written to.
+        pipe.file = Arc::new(File::open(&path).unwrap());
+        let bytes = vec![1; BUFFER];
+        let failed = (0..2 * BUFFERS).any(|_| pipe.put(&bytes).is_err());
+        assert!(failed);
+        assert!(pipe.put(&bytes).is_err(), "nor does it begin anew");
+        assert!(pipe.finish().is_err());
+        // A small one fails at its end.
+        let path = dir.path().join("small.tar");
+        let mut pipe = Pipe::create(&path).unwrap();
+        pipe.file = Arc::new(File::open(&path).unwrap());
+        pipe.put(b"small").unwrap();
+        assert!(pipe.finish().is_err());
     }
 }

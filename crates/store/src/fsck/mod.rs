@@ -211,7 +211,7 @@ impl Store {
         }
         checker.report.temporary = crate::sweep::names(&self.folder().tmp())?
             .iter()
-            .filter(|name| *name != crate::sweep::UPKEEP_LOCK)
+            .filter(|name| !crate::sweep::is_for_ever(name))
             .count() as u64;
         Ok(checker.report)
     }

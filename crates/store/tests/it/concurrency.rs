@@ -316,7 +316,9 @@ fn litter(root: &Path) -> Vec<String> {
     let names = std::fs::read_dir(root.join("tmp"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name != "upkeep.lock").collect()
+    names
+        .filter(|name| name != "upkeep.lock" && name != "turns.lock")
+        .collect()
 }
 
 fn start(root: &Path, role: &str, seed: u64) -> Child {
