@@ -26,6 +26,7 @@ mod patience;
 mod pattern;
 mod quotas;
 mod rates;
+mod ready;
 mod refusal;
 mod registry;
 mod reply;

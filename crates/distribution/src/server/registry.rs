@@ -19,6 +19,7 @@ use super::hooks::{self, Event, Hook, HookError, Hooks};
 use super::metrics::Metrics;
 use super::pattern::Pattern;
 use super::rates::Rates;
+use super::ready::Readiness;
 use super::refusal::Refusal;
 use super::reply::{Draft, Reply, ReplyBody};
 use super::retention::{Policy, Retired};
@@ -124,6 +125,7 @@ pub struct Registry {
     pub(crate) metrics: Metrics,
     pub(crate) rates: Option<Rates>,
     upstreams: Upstreams,
+    readiness: Readiness,
     hooks: Hooks,
     observer: Option<Observer>,
 }
@@ -183,6 +185,7 @@ impl Registry {
             metrics: Metrics::default(),
             rates: config.limits.requests_per_second.map(Rates::new),
             upstreams: Upstreams::new(Vec::new(), PathBuf::new(), Arc::default()),
+            readiness: Readiness::default(),
             hooks: Hooks::default(),
             observer: None,
             config,
@@ -401,8 +404,9 @@ impl Visit<'_> {
             Route::Token => self.token().await,
             Route::Health => self.reading(|| empty(StatusCode::OK)),
             Route::Ready => {
-                self.storage().check().await.map_err(|error| Refusal {
-                    cause: Some(error.to_string()),
+                let ready = self.registry.readiness.check(self.storage()).await;
+                ready.map_err(|cause| Refusal {
+                    cause: Some(cause),
                     ..Refusal::new(ErrorCode::Unavailable, "the storage does not work")
                 })?;
                 self.reading(|| empty(StatusCode::OK))

@@ -214,3 +214,23 @@ async fn a_push_that_is_given_up_leaves_nothing() {
     let got = desk.get(&format!("/v2/a/blobs/{content}")).await.is(200);
     assert_eq!(&got.body[..], b"content");
 }
+
+/// Anybody may ask whether a server is ready, and that is a write to the store: many who ask at once are one.
+#[tokio::test]
+async fn many_who_ask_whether_it_is_ready_are_one_to_the_store() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let desk = desk(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Act::Pass
+    })
+    .await;
+    desk.get("/readyz").await.is(200);
+    let one = count.swap(0, Ordering::SeqCst);
+    assert!(one > 0, "the store was asked");
+    let all = (0..20).map(|_| desk.get("/readyz"));
+    for answer in futures_util::future::join_all(all).await {
+        answer.is(200);
+    }
+    assert!(count.load(Ordering::SeqCst) < 10 * one);
+}
