@@ -53,6 +53,8 @@ def turns(rows):
 def whole(rows, options, busy):
     with open("/proc/cpuinfo") as file:
         model = next((line.partition(": ")[2].strip() for line in file if line.startswith("model name")), "?")
+    with open("/proc/sys/net/ipv4/tcp_congestion_control") as file:
+        congestion = file.read().strip()
     programs = [version("docker-registry", "--version"), version("skopeo", "--version"), version("openssl", "version")]
     return f"""# Registries, {datetime.date.today()}
 
@@ -64,7 +66,8 @@ one disk. Blobs are random bytes, others each time, and every turn of an upload 
 with the answer to the last request. docker-registry keeps descriptors in memory and writes no log of requests. Manifests are asked for with
 `wrk` (GET) and `ab` (HEAD), one thread and {options.seconds} seconds a turn, by tag and with the media type that they have; only answers with
 success count.
-skopeo pulls into an OCI layout, barque into its store, ready to run. Peaks of memory are the largest of all.
+skopeo pulls into an OCI layout, barque into its store, ready to run; nothing is deleted between those turns. The congestion control of
+the host is {congestion}. Peaks of memory are the largest of all.
 
 {table(rows)}
 

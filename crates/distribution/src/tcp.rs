@@ -2,13 +2,13 @@
 
 use tokio::net::TcpStream;
 
-/// Congestion control without pacing that every kernel has and every user may choose.
+/// Congestion control that wants no pacing, that every kernel has and every user may choose.
 const WITHOUT_PACING: &str = "reno";
 
 /// Prepares a connection for short requests and for large bodies.
 ///
-/// Where both ends are on this machine, packets are not paced: BBR, the default on some hosts, would set a timer for each of them,
-/// which takes longer than to move it. How well a connection is prepared is no reason to give it up, so this cannot fail.
+/// Where both ends are on this machine, packets are not held back: BBR, the default on some hosts, would set a timer for each of them,
+/// which takes longer than to move it. What began with BBR stays paced, but at twice what the window of the other algorithm allows. How well a connection is prepared is no reason to give it up, so this cannot fail.
 pub(crate) fn prepare(stream: &TcpStream) {
     // Requests are small and answers are waited for.
     stream.set_nodelay(true).ok();
