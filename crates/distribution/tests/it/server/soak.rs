@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use distribution::server::Config;
+use distribution::server::storage::Collected;
 use oci::{Digest, media_type};
 
 use super::bucket::Bucket;
@@ -30,7 +31,19 @@ struct Counts {
     deleted: AtomicU64,
     checked: AtomicU64,
     late: AtomicU64,
+    blobs: AtomicU64,
     content: AtomicU64,
+}
+
+impl Counts {
+    fn add(&self, collected: &Collected) {
+        self.blobs.fetch_add(collected.blobs, Ordering::Relaxed);
+        self.content.fetch_add(collected.content, Ordering::Relaxed);
+    }
+}
+
+fn told(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
 }
 
 /// Numbers that look random and are the same each time (xorshift64*).
@@ -94,11 +107,19 @@ impl Worker {
             .is(201);
     }
 
+    /// The number of a layer: of one that others push all the time, or of one that comes again when it may be gone.
+    fn any(&mut self) -> u64 {
+        match self.dice.below(2) {
+            0 => self.dice.below(64),
+            _ => 64 + self.dice.below(1 << 14),
+        }
+    }
+
     async fn push(&mut self) {
         let begin = Instant::now();
         let tag = format!("t{}", self.dice.below(5));
         let count = 1 + self.dice.below(4);
-        let layers: Vec<Vec<u8>> = (0..count).map(|_| layer(self.dice.below(64))).collect();
+        let layers: Vec<Vec<u8>> = (0..count).map(|_| layer(self.any())).collect();
         for bytes in &layers {
             self.push_layer(bytes).await;
         }
@@ -200,10 +221,7 @@ async fn soak(what: &str, desk: Desk) {
             while working.load(Ordering::SeqCst) {
                 let now = desk.start + begin.elapsed().as_secs() * SPEED;
                 desk.time.store(now, Ordering::SeqCst);
-                let collected = desk.collect(GRACE, false).await;
-                counts
-                    .content
-                    .fetch_add(collected.content, Ordering::Relaxed);
+                counts.add(&desk.collect(GRACE, false).await);
                 rounds += 1;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -227,23 +245,25 @@ async fn soak(what: &str, desk: Desk) {
     }
     working.store(false, Ordering::SeqCst);
     let rounds = collector.await.unwrap();
+    let meanwhile = (told(&counts.blobs), told(&counts.content));
     desk.wait(100 * GRACE);
-    desk.collect(GRACE, false).await;
+    counts.add(&desk.collect(GRACE, false).await);
     for number in 0..WORKERS {
         assert_whole(&desk, &format!("w{number}")).await;
     }
-    let told = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    assert!(told(&counts.content) > 0, "nothing was ever collected");
     assert!(
         told(&counts.pushed) > told(&counts.late),
         "most came too late: the machine is too slow for this"
     );
     eprintln!(
-        "{what}: {} pushes, {} deletions, {} checks, {} collections of {} contents, {} too late, in {} s",
+        "{what}: {} pushes, {} deletions, {} checks, {} collections that took {} blobs from repositories and {} contents away, {} too late, in {} s",
         told(&counts.pushed),
         told(&counts.deleted),
         told(&counts.checked),
         rounds,
-        told(&counts.content),
+        meanwhile.0,
+        meanwhile.1,
         told(&counts.late),
         begin.elapsed().as_secs()
     );
