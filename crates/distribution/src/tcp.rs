@@ -8,7 +8,7 @@ const WITHOUT_PACING: &str = "reno";
 /// Prepares a connection for short requests and for large bodies.
 ///
 /// Where both ends are on this machine, packets are not held back: BBR, the default on some hosts, would set a timer for each of them,
-/// which takes longer than to move it. What began with BBR stays paced, but at twice what the window of the other algorithm allows. How well a connection is prepared is no reason to give it up, so this cannot fail.
+/// which takes longer than to move it. What began with BBR stays paced, but at more than what the window of the other algorithm allows. How well a connection is prepared is no reason to give it up, so this cannot fail.
 pub(crate) fn prepare(stream: &TcpStream) {
     // Requests are small and answers are waited for.
     stream.set_nodelay(true).ok();

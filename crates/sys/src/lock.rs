@@ -120,9 +120,12 @@ impl Place {
         // SAFETY: the descriptor is open, and the kernel only reads the structure, which lives beyond the call.
         let outcome = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
         if outcome == 0 {
-            // Somebody may have removed the file meanwhile: then others lock another one.
-            let links = file.metadata().context("stat", path)?.nlink();
-            return Ok((links > 0).then_some(Self { _file: file }));
+            // Somebody may have taken the file away meanwhile: then others lock another one.
+            let ours = file.metadata().context("stat", path)?;
+            let named = fs::optional(fs::symlink_metadata(path))?;
+            let same =
+                |named: std::fs::Metadata| (named.dev(), named.ino()) == (ours.dev(), ours.ino());
+            return Ok(named.is_some_and(same).then_some(Self { _file: file }));
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
@@ -149,6 +152,11 @@ mod tests {
         assert!(whole.is_some(), "the two kinds do not know each other");
         drop((first, last));
         assert!(take(7).is_some());
+        // A file that was taken away is nobody's place.
+        let gone = take(7).unwrap();
+        std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        assert!(take(7).is_some(), "another file");
+        drop(gone);
     }
 
     #[test]

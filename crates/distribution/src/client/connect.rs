@@ -205,11 +205,13 @@ async fn dial(origin: &Origin, led_from: Option<Zone>, patience: Duration) -> Re
     };
     let addresses: Vec<SocketAddr> = within(patience, origin, lookup).await?;
     let mut last = connect_error(origin, "the name has no address", Cause::Network);
-    for address in addresses {
-        if let Err(error) = check(origin, led_from, Zone::of(address.ip())) {
-            last = error;
-            continue;
-        }
+    let is_allowed = |it: &SocketAddr| check(origin, led_from, Zone::of(it.ip()));
+    if let Some(first) = addresses.first()
+        && !addresses.iter().any(|it| is_allowed(it).is_ok())
+    {
+        is_allowed(first)?;
+    }
+    for address in addresses.into_iter().filter(|it| is_allowed(it).is_ok()) {
         let attempt = async {
             TcpStream::connect(address)
                 .await

@@ -305,7 +305,7 @@ impl Host {
     async fn follow(&self, call: &Call<'_>, payload: impl Fn() -> Outgoing) -> Result<Response> {
         let Base { place: own, zone } = self.base().await?;
         let mut url = call.url.clone();
-        // What the registry named as the place of an upload, say.
+        // What the registry named as the place of an upload, say, or a manifest as that of a layer.
         let foreign = url.origin().host() != own.origin.host();
         let mut led_from = foreign.then_some(*zone);
         for _ in 0..=MAX_REDIRECTS {
@@ -345,8 +345,9 @@ impl Host {
                     why: "it leads from TLS to a place without",
                 });
             }
-            if *next.origin() != own.origin || led_from.is_some() {
-                led_from = Some(led_from.unwrap_or(answer.zone));
+            if next.origin().host() != own.origin.host() || led_from.is_some() {
+                // Of all who led us here the farthest counts.
+                led_from = led_from.max(Some(answer.zone));
             }
             answer.body.drain().await;
             url = next;

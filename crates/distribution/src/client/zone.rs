@@ -7,7 +7,7 @@ use super::url::is_loopback;
 /// From where an address can be reached, nearest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Zone {
-    /// One link. No registry is there, but what a cloud tells its machines is, their keys with it.
+    /// One link, or where a cloud tells its machines what is theirs alone, such as keys. No registry is there.
     Link,
     /// This machine or its network.
     Network,
@@ -39,6 +39,19 @@ impl Zone {
     }
 }
 
+/// Where clouds tell their machines things on addresses that are not of one link: Alibaba's, Oracle's, Azure's.
+const TOLD_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
+
+/// The same of version 6: Amazon's and Google's.
+const TOLD_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 fn of_v4(v4: Ipv4Addr) -> Zone {
     let [a, b, ..] = v4.octets();
     let shared = a == 100 && (64..128).contains(&b);
@@ -49,15 +62,15 @@ fn of_v4(v4: Ipv4Addr) -> Zone {
         || v4.is_multicast()
         || a == 0
         || shared;
-    match (v4.is_link_local(), internal) {
+    match (v4.is_link_local() || TOLD_V4.contains(&v4), internal) {
         (true, _) => Zone::Link,
         (false, true) => Zone::Network,
         (false, false) => Zone::Public,
     }
 }
 
-const fn of_v6(v6: Ipv6Addr) -> Zone {
-    if v6.is_unicast_link_local() {
+fn of_v6(v6: Ipv6Addr) -> Zone {
+    if v6.is_unicast_link_local() || TOLD_V6.contains(&v6) {
         Zone::Link
     } else if v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() {
         Zone::Network
@@ -84,7 +97,14 @@ mod tests {
             "fd00::1",
             "::ffff:127.0.0.1",
         ];
-        let link = ["169.254.169.254", "fe80::1", "::ffff:169.254.0.1"];
+        let link = [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd00:ec2::254",
+        ];
         let public = ["1.1.1.1", "100.128.0.1", "2606:4700::1"];
         for (zone, all) in [
             (Zone::Network, &network[..]),

@@ -88,6 +88,8 @@ impl Lanes {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         tokio::select! {
+            // What has come to its end says more than that something failed, which it may be itself.
+            biased;
             done = work => done,
             () = self.stopped() => Err(ExchangeError::Interrupted.into()),
         }

@@ -252,6 +252,12 @@ async fn soak(what: &str, desk: Desk) {
         assert_whole(&desk, &format!("w{number}")).await;
     }
     assert!(told(&counts.content) > 0, "nothing was ever collected");
+    // Long enough for what is deleted in the first half to be old in the second, if collections are quick.
+    let is_long = seconds * SPEED > 20 * GRACE;
+    assert!(
+        !is_long || meanwhile.1 > 0,
+        "nothing was collected meanwhile"
+    );
     assert!(
         told(&counts.pushed) > told(&counts.late),
         "most came too late: the machine is too slow for this"

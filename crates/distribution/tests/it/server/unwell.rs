@@ -225,12 +225,11 @@ async fn many_who_ask_whether_it_is_ready_are_one_to_the_store() {
         Act::Pass
     })
     .await;
-    desk.get("/readyz").await.is(200);
-    let one = count.swap(0, Ordering::SeqCst);
-    assert!(one > 0, "the store was asked");
+    count.store(0, Ordering::SeqCst);
     let all = (0..20).map(|_| desk.get("/readyz"));
     for answer in futures_util::future::join_all(all).await {
         answer.is(200);
     }
-    assert!(count.load(Ordering::SeqCst) < 10 * one);
+    let asked = count.load(Ordering::SeqCst);
+    assert!((1..10).contains(&asked), "{asked}");
 }
