@@ -231,8 +231,10 @@ mod tests {
                 let (mut stream, heard) = (stream.unwrap(), Arc::clone(&heard));
                 std::thread::spawn(move || {
                     while let Ok(Some(message)) = receive(&mut stream) {
-                        send(&mut stream, &[200, message[0]]).unwrap();
+                        let kind = message[0];
+                        // Before the answer, after which the test looks.
                         heard.lock().unwrap().push(message);
+                        send(&mut stream, &[200, kind]).unwrap();
                     }
                 });
             }
